@@ -1,0 +1,1 @@
+"""The pattern language: text in, checked and resolved `Patterns` out."""

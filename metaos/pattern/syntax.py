@@ -1,0 +1,518 @@
+"""The syntax tree of pattern files: frozen nodes, each with the `Span` it came from.
+
+Expressions are shared by all blocks; what a name means is decided where it is used
+(`metaos.lower`). Widths are in bits, sizes and offsets in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metaos.errors import Span
+
+# ---- expressions ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An integer; `10.0.2.15` is the 32-bit number whose first byte is 10."""
+
+    value: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    value: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`of.name`: a register's field, a state of a class, a service's field."""
+
+    of: Expr
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`of[index]`: an element of a table, a register of an array, one bit of a number."""
+
+    of: Expr
+    index: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`of[high:low]`: bits, both ends included."""
+
+    of: Expr
+    high: Expr
+    low: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Prime:
+    """`of'`: the new value of a state, after this turn's writes so far."""
+
+    of: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`&of`: the address of a table or of its element."""
+
+    of: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """`operator` is ~ (all bits) or ! (truth)."""
+
+    operator: str
+    operand: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`operator` is one of + - * & | ^ << >> == != < <=."""
+
+    operator: str
+    left: Expr
+    right: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    function: str
+    arguments: tuple[Expr, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RecordField:
+    """`name = value`; without a value, a flag set (1 bit) or the value of that name."""
+
+    name: str
+    value: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`{ a = 1, FLAG }`: fields of a layout or a register, the others 0."""
+
+    fields: tuple[RecordField, ...]
+    span: Span
+
+
+Expr = (
+    Number | String | Name | Member | Index | Slice | Prime | Reference | Unary | Binary
+    | Call | Record
+)  # fmt: skip
+
+# ---- steps and rows -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """`name = value`, or a guarded read: `name = value when guard else default`."""
+
+    name: str
+    value: Expr
+    guard: Expr | None
+    default: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """`name := register`: read once and remembered (a `learn` row)."""
+
+    name: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`target <- value when guard`; `given` is a build-time condition."""
+
+    target: Expr
+    value: Expr
+    guard: Expr | None
+    given: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    left: Expr
+    right: Expr
+    guard: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Guards each access inside."""
+
+    guard: Expr
+    body: tuple[Step, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Services are spliced here: `frame` of `length` bytes is answered in place or not."""
+
+    frame: Expr
+    length: Expr
+    guard: Expr | None
+    answered: str
+    answer_length: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The next character of the console's text, if `some`; `advance` consumes it."""
+
+    character: str
+    some: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    guard: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A store-load fence."""
+
+    span: Span
+
+
+Step = Let | Write | Swap | When | Offer | Take | Advance | Order
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The row does not advance until `condition`; after `within` ns it reports `message`."""
+
+    condition: Expr
+    within: int
+    message: str
+    given: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """`condition` holds, or the phase ends in a report of `message`."""
+
+    condition: Expr
+    message: str
+    given: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """The rows inside once for each member of a build-time list, by its name."""
+
+    name: str
+    body: tuple[Row, ...]
+    span: Span
+
+
+Row = Write | Await | Expect | Each
+
+# ---- declarations ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cite:
+    """Where a hardware fact is from: a `source` of the file, and the section."""
+
+    source: str
+    section: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class SourceName:
+    name: str
+    title: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Bits `high` to `low`, both included; in big-endian layouts bit 0 is the last bit."""
+
+    name: str
+    high: int
+    low: int
+    span: Span
+
+    @property
+    def bits(self) -> int:
+        return self.high - self.low + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One register, or `count` of them: offset in bytes, width in bits."""
+
+    offset: int
+    name: str
+    count: int
+    access: str
+    page: tuple[str, str, int] | None
+    cite: Cite | None
+    fields: tuple[Field, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """A block of registers; `at` is None for the config space of the device itself."""
+
+    name: str
+    at: Expr | None
+    space: str
+    bits: int
+    registers: tuple[Register, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A record in memory or on the wire. `size` in bytes, `order` "little" or "big".
+
+    Little: bit n of the record is bit n % 8 of byte n // 8. Big: fields were listed in
+    wire order, and bit 0 is the last bit of the last byte.
+    """
+
+    name: str
+    size: int
+    order: str
+    fields: tuple[Field, ...]
+    span: Span
+
+    def field(self, name: str) -> Field | None:
+        return next((f for f in self.fields if f.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`count` elements of `element_size` bytes in RAM, or in the window `at`."""
+
+    name: str
+    count: int
+    element_size: int
+    layout: str
+    align: int
+    at: Expr | None
+    initial: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The processor's own number; `count` 0 for a single one, else an array."""
+
+    name: str
+    count: int
+    bits: int
+    initial: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What must be there: `kind` pci, legacy, acpi or platform; `keys` name -> value."""
+
+    kind: str
+    keys: tuple[tuple[str, int | str], ...]
+    where: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    name: str
+    type: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    rows: tuple[Keep | Write, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    name: str
+    rows: tuple[Row, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    steps: tuple[Step, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A counter of `bits` bits that runs at `hertz`."""
+
+    register: Expr
+    bits: int
+    hertz: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How config space is reached: `enable` | address into `select`, then `data`."""
+
+    select: Expr
+    data: Expr
+    enable: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Rows for every function of the machine (`name` present) and every free slot (absent)."""
+
+    name: str
+    rows: tuple[Row, ...]
+    span: Span
+
+
+Item = (
+    Match | Fact | Learn | Registers | Layout | Table | State | Sequence | Turn | Clock
+    | Access | Guard
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDef:
+    """What all devices of a class share; `over` is what the class's services carry."""
+
+    name: str
+    items: tuple[State | Layout, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A rule for a device. A `family` does not match by itself, its members do."""
+
+    name: str
+    parent: str
+    kind: str
+    items: tuple[Item, ...]
+    span: Span
+
+
+# ---- services -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    name: str
+    bits: int
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A field of the answer and its value, read from the received frame."""
+
+    field: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a peer fills a field (`path` of one name) of a question, or one of a parent's."""
+
+    path: tuple[str, ...]
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question and what must come back.
+
+    `payloads`: lengths in bytes of the random payload, one question each. `changes`
+    override the `ask` values. `cut`: only so many bytes of the frame are sent.
+    `answers` are conditions on the answer's fields (`asked.F` is the question's); none
+    means silence.
+    """
+
+    title: str
+    payloads: tuple[int, ...]
+    changes: tuple[Asked, ...]
+    cut: int | None
+    answers: tuple[Expr, ...]
+    silence: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A guarded rewrite of the frames of `over` for which `where` holds."""
+
+    name: str
+    over: str
+    where: Expr | None
+    layouts: tuple[Layout, ...]
+    header: str
+    constants: tuple[Constant, ...]
+    accept: tuple[Expr, ...]
+    reply: tuple[Assignment, ...]
+    send: Expr | None
+    say: String | None
+    ask: tuple[Asked, ...]
+    examples: tuple[Example, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One parsed pattern file."""
+
+    name: str
+    sources: tuple[SourceName, ...]
+    classes: tuple[ClassDef, ...]
+    layouts: tuple[Layout, ...]
+    devices: tuple[Device, ...]
+    services: tuple[Service, ...]
