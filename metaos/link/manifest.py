@@ -132,20 +132,36 @@ class Mapping(Struct, frozen=True, kw_only=True):
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """A device in the image and the pattern that serves it."""
+    """A device in the image and the pattern that serves it.
+
+    `offers` says that its turn offers frames to services, which may answer them.
+    """
 
     address: str
     pattern: str
+    offers: bool = False
+
+
+class PortRange(Struct, frozen=True, kw_only=True):
+    """`length` I/O ports from `base` that `device` owns and may use in `phases`."""
+
+    name: str
+    base: int
+    length: int
+    device: str
+    phases: tuple[str, ...]
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
     """What the linker cannot know but the manifest says: passed through as it is.
 
     `tools` are versions by name; `cpu_features` the target features in LLVM's spelling;
-    `facts` link-time facts by path in the machine file.
+    `facts` link-time facts by path in the machine file; `ports` all I/O ports that the code
+    may touch.
     """
 
     devices: tuple[Served, ...] = ()
+    ports: tuple[PortRange, ...] = ()
     cpu_features: tuple[str, ...] = ()
     tools: dict[str, str] = {}
     facts: dict[str, str] = {}
