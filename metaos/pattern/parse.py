@@ -80,7 +80,7 @@ _SPOKEN = {
     "SPACE": "mmio, port or config",
     "ORDER": "little or big",
     "UNIT": "us, ms or s",
-    "MATCH_KIND": "pci, legacy, acpi or platform",
+    "MATCH_KIND": "legacy, acpi or platform",
     "FACT_TYPE": "window, ports or a width such as u8",
 }
 
@@ -145,19 +145,19 @@ class _Syntax(Transformer[Token, Any]):
 
     def __init__(self, source: Source) -> None:
         super().__init__(visit_tokens=False)
-        self.source = source
+        self._text = source
 
     def span(self, meta: Any) -> Span:
         if meta.empty:
-            return Span(self.source.file, 1, 1, 2)
-        line = self.source.line(meta.line)
+            return Span(self._text.file, 1, 1, 2)
+        line = self._text.line(meta.line)
         end = meta.end_column if meta.end_line == meta.line else len(line) + 1
         end = min(end, len(line.rstrip()) + 1)
-        return Span(self.source.file, meta.line, meta.column, max(end, meta.column + 1))
+        return Span(self._text.file, meta.line, meta.column, max(end, meta.column + 1))
 
     def error(self, code: str, message: str, span: Span, hint: str = "") -> MetaosError:
-        problem = Problem(code, message, span, hint, self.source.line(span.line))
-        return MetaosError(f"{self.source.file} does not parse", problems=[problem])
+        problem = Problem(code, message, span, hint, self._text.line(span.line))
+        return MetaosError(f"{self._text.file} does not parse", problems=[problem])
 
     # -- expressions
 
@@ -349,13 +349,16 @@ class _Syntax(Transformer[Token, Any]):
     def source(self, meta: Any, c: list[Any]) -> s.SourceName:
         return s.SourceName(str(c[0]), c[1][1:-1], self.span(meta))
 
-    def match_key(self, meta: Any, c: list[Any]) -> tuple[str, int | str]:
-        token = c[1]
-        return str(c[0]), number(token) if token.type == "NUMBER" else str(token)
+    def match_key(self, meta: Any, c: list[Any]) -> tuple[str, int]:
+        return str(c[0]), number(c[1])
+
+    def match_pci(self, meta: Any, c: list[Any]) -> s.Match:
+        *keys, where = c
+        return s.Match("pci", "", tuple(keys), where, self.span(meta))
 
     def match(self, meta: Any, c: list[Any]) -> s.Match:
-        kind, *keys, where = c
-        return s.Match(str(kind), tuple(keys), where, self.span(meta))
+        kind, name, where = c
+        return s.Match(str(kind), str(name), (), where, self.span(meta))
 
     def fact(self, meta: Any, c: list[Any]) -> s.Fact:
         return s.Fact(str(c[0]), str(c[1]), c[2], self.span(meta))
@@ -388,7 +391,7 @@ class _Syntax(Transformer[Token, Any]):
     def device(self, meta: Any, c: list[Any]) -> s.Device:
         (name, at), (parent, _) = [x for x in c[:3] if isinstance(x, tuple)][:2]
         items = [x for x in c if x is not None][2:]
-        kind = "family" if self.source.line(meta.line).startswith("family") else "device"
+        kind = "family" if self._text.line(meta.line).startswith("family") else "device"
         return s.Device(name, parent, kind, _flat(items), at)
 
     def member(self, meta: Any, c: list[Any]) -> s.Device:
@@ -478,7 +481,7 @@ class _Syntax(Transformer[Token, Any]):
             return tuple(x for x in c if isinstance(x, kind))
 
         return s.File(
-            self.source.file, of(s.SourceName), of(s.ClassDef), of(s.Layout),
+            self._text.file, of(s.SourceName), of(s.ClassDef), of(s.Layout),
             of(s.Device), of(s.Service),
         )  # fmt: skip
 

@@ -349,10 +349,15 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What must be there: `kind` pci, legacy, acpi or platform; `keys` name -> value."""
+    """What must be there: `kind` pci, legacy, acpi or platform.
+
+    `name` is the legacy device's kind, the ACPI table's signature or the platform's part;
+    `keys` are PCI ids, name and value.
+    """
 
     kind: str
-    keys: tuple[tuple[str, int | str], ...]
+    name: str
+    keys: tuple[tuple[str, int], ...]
     where: Expr | None
     span: Span
 

@@ -1,0 +1,183 @@
+"""`Patterns`: every rule of the pattern folders, inheritance resolved.
+
+    patterns = load([resources.PATTERNS])
+    patterns.devices["i82540em"].registers["csr"]
+
+A member is its family with its own items added; an item of the same name replaces the
+inherited one. Names of devices, classes, layouts and services are global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
+from metaos.pattern import syntax as s
+from metaos.pattern.parse import parse
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One device rule with everything it inherits.
+
+    `abstract` is a family: it matches through its members alone. `items` are in order,
+    the class's first.
+    """
+
+    name: str
+    class_name: str
+    family: str
+    abstract: bool
+    items: tuple[s.Item, ...]
+    span: Span
+
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """The items of one kind, in order."""
+        return tuple(i for i in self.items if isinstance(i, kind))
+
+    def one(self, kind: type[T]) -> T | None:
+        """The last item of one kind: a member's replaces its family's."""
+        found = self.of(kind)
+        return found[-1] if found else None
+
+    def named(self, kind: type[T]) -> dict[str, T]:
+        """Items of one kind by name."""
+        return {i.name: i for i in self.of(kind)}  # type: ignore[attr-defined]
+
+    @cached_property
+    def layouts(self) -> Mapping[str, s.Layout]:
+        return MappingProxyType(self.named(s.Layout))
+
+    @cached_property
+    def registers(self) -> Mapping[str, tuple[s.Registers, s.Register]]:
+        """Registers by their own name, each with its block."""
+        return MappingProxyType(
+            {r.name: (block, r) for block in self.of(s.Registers) for r in block.registers}
+        )
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Everything the pattern folders say; `sources` holds the texts for messages."""
+
+    devices: Mapping[str, Pattern]
+    classes: Mapping[str, s.ClassDef]
+    layouts: Mapping[str, s.Layout]
+    services: Mapping[str, s.Service]
+    sources: Mapping[str, Source]
+    files: tuple[s.File, ...]
+
+    def problem(self, code: str, message: str, span: Span, hint: str = "") -> Problem:
+        """A problem that shows the line it is about."""
+        source = self.sources.get(span.file)
+        return Problem(code, message, span, hint, source.line(span.line) if source else "")
+
+
+def load(folders: Iterable[Path]) -> Patterns:
+    """Read every `*.pattern` below the folders; a later folder's rule replaces an earlier's.
+
+    Raises `MetaosError` with the problems of all files.
+    """
+    files: list[s.File] = []
+    sources: dict[str, Source] = {}
+    problems: list[Problem] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise MetaosError(f"no pattern folder '{folder}'")
+        for path in sorted(folder.rglob("*.pattern")):
+            name = path.relative_to(folder).as_posix()
+            sources[name] = Source.read(path, name)
+            files = [f for f in files if f.name != name]
+            try:
+                files.append(parse(sources[name]))
+            except MetaosError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise MetaosError("the patterns do not parse", problems=problems)
+    return resolve(tuple(files), sources)
+
+
+def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Patterns:
+    """Join the files' declarations and apply inheritance."""
+    problems: list[Problem] = []
+
+    def say(code: str, message: str, span: Span, hint: str = "") -> None:
+        source = sources.get(span.file)
+        problems.append(Problem(code, message, span, hint, source.line(span.line) if source else ""))
+
+    def collect(kind: str, nodes: Iterable[T]) -> dict[str, T]:
+        found: dict[str, T] = {}
+        for node in nodes:
+            name, span = node.name, node.span  # type: ignore[attr-defined]
+            if name in found:
+                first = found[name].span  # type: ignore[attr-defined]
+                say("E0101", f"{kind} '{name}' is declared twice, first at {first}", span)
+            found[name] = node
+        return found
+
+    classes = collect("class", (c for f in files for c in f.classes))
+    raw = collect("device", (d for f in files for d in f.devices))
+    layouts = collect("layout", (x for f in files for x in f.layouts))
+    services = collect("service", (x for f in files for x in f.services))
+    devices: dict[str, Pattern] = {}
+    for device in raw.values():
+        chain = _ancestry(device, raw, classes, say)
+        if chain is not None:
+            devices[device.name] = _inherit(device, chain, classes)
+    if problems:
+        raise MetaosError("the patterns do not fit together", problems=problems)
+    return Patterns(devices, classes, layouts, services, dict(sources), files)
+
+
+def _ancestry(
+    device: s.Device,
+    raw: Mapping[str, s.Device],
+    classes: Mapping[str, s.ClassDef],
+    say: object,
+) -> tuple[s.Device, ...] | None:
+    """The device's families, root first, itself last; None after a reported problem."""
+    assert callable(say)
+    chain = [device]
+    while chain[0].kind == "member":
+        parent = raw.get(chain[0].parent)
+        if parent is None or parent.kind == "device":
+            families = [d.name for d in raw.values() if d.kind != "device"]
+            hint = did_you_mean(chain[0].parent, families)
+            say("E0102", f"no family '{chain[0].parent}'", chain[0].span, hint)
+            return None
+        if parent in chain:
+            say("E0103", f"'{device.name}' is a member of itself", device.span)
+            return None
+        chain.insert(0, parent)
+    if chain[0].parent not in classes:
+        hint = did_you_mean(chain[0].parent, classes)
+        say("E0104", f"no class '{chain[0].parent}'", chain[0].span, hint)
+        return None
+    return tuple(chain)
+
+
+def _inherit(
+    device: s.Device, chain: tuple[s.Device, ...], classes: Mapping[str, s.ClassDef]
+) -> Pattern:
+    class_name = chain[0].parent
+    items: list[s.Item] = list(classes[class_name].items)
+    for ancestor in chain:
+        for item in ancestor.items:
+            name = getattr(item, "name", None)
+            if name is not None and not isinstance(item, s.Match):
+                items = [
+                    i for i in items
+                    if not (type(i) is type(item) and getattr(i, "name", None) == name)
+                ]  # fmt: skip
+            items.append(item)
+    family = chain[-2].name if len(chain) > 1 else ""
+    return Pattern(
+        device.name, class_name, family, device.kind == "family", tuple(items), device.span
+    )
