@@ -1,0 +1,203 @@
+"""Questions for a booted machine, made from the `example`s of its services, and their judge.
+
+questions = questions_of("echo", services, layouts, given, seed=0)
+wire.send(questions[0].sent)
+judge(questions[0], answer)     # "" if the answer is right, else what is wrong with it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metaos.boot.frames import (
+    Chain,
+    Given,
+    TooShortError,
+    Value,
+    View,
+    chain_of,
+    path_of,
+    write_field,
+)
+from metaos.errors import MetaosError, Problem, Span
+from metaos.pattern import syntax
+
+_PASSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One frame to send, and what must come back.
+
+    `view` is the whole frame; `sent` is what goes out, which may be cut short. `length` is
+    that of a right answer. Without `answers`, silence is the right answer.
+    """
+
+    service: str
+    title: str
+    payload: int | None
+    view: View
+    sent: bytes
+    length: int
+    answers: tuple[syntax.Expr, ...]
+
+    @property
+    def name(self) -> str:
+        size = "" if self.payload is None else f", {self.payload} bytes"
+        return f"{self.title}{size}"
+
+
+def questions_of(
+    name: str,
+    services: Mapping[str, syntax.Service],
+    layouts: Mapping[str, syntax.Layout],
+    given: Given,
+    *,
+    seed: int,
+) -> tuple[Question, ...]:
+    """Every question in the examples of the service `name`, in the pattern's order.
+
+    Payloads are pseudo-random from `seed`. Raises MetaosError as `ask` does.
+    """
+    chain = chain_of(name, services, layouts)
+    return tuple(
+        ask(chain, example, payload, given, seed=seed)
+        for example in services[name].examples
+        for payload in (example.payloads or (None,))
+    )
+
+
+def ask(
+    chain: Chain, example: syntax.Example, payload: int | None, given: Given, *, seed: int
+) -> Question:
+    """Build the question that `example` describes, `payload` bytes long behind the headers.
+
+    Fields are computed from each other, so the rules are applied until nothing changes; a
+    field counts as 0 while it is computed, as checksums want it.
+
+    Raises:
+        MetaosError: a rule that means nothing, does not fit its field or never settles.
+    """
+    service = chain.layers[-1].service
+    draw = random.Random(f"{seed}/{service.name}/{example.title}/{payload}")
+    frame = bytes(chain.size) + draw.randbytes(payload or 0)
+    own = len(chain.layers) - 1
+    rules = _rules(chain, example)
+    for _ in range(_PASSES):
+        before = frame
+        for (index, name), (value, seen_from) in rules.items():
+            view = View(chain, seen_from, frame, len(frame), given, blank=(index, name))
+            frame = write_field(frame, chain.layers[index], name, _number(view, value, index, name))
+        if frame == before:
+            break
+    else:
+        raise _wrong("the fields of this question never settle", example.span)
+    view = View(chain, own, frame, len(frame), given)
+    sent = frame[: example.cut] if example.cut is not None else frame
+    length = 0 if example.silence else _answer_length(view)
+    answers = () if example.silence else tuple(p for a in example.answers for p in _conjuncts(a))
+    return Question(service.name, example.title, payload, view, sent, length, answers)
+
+
+def judge(question: Question, answer: bytes) -> str:
+    """What is wrong with `answer`; empty if it is right.
+
+    Behind the answer's length zeros may follow: some cards pad short frames.
+    """
+    if len(answer) < question.length:
+        return f"{len(answer)} bytes came back, {question.length} were expected"
+    if any(answer[question.length :]):
+        return f"{len(answer) - question.length} bytes too many came back, not zeros"
+    asked = question.view
+    view = dataclasses.replace(asked, frame=answer, extent=question.length, asked=asked)
+    for condition in question.answers:
+        try:
+            if view.evaluate(condition) == Value(0, 1):
+                return _explain(view, condition)
+        except TooShortError as error:
+            return f"the answer ends before {error}"
+    return ""
+
+
+def _rules(chain: Chain, example: syntax.Example) -> dict[tuple[int, str], tuple[syntax.Expr, int]]:
+    """Field (layer, name) -> its value and the layer that says so, the example's word last.
+
+    A service's `where F == V` says what F of the service below must be.
+    """
+    rules: dict[tuple[int, str], tuple[syntax.Expr, int]] = {}
+    for index, layer in enumerate(chain.layers):
+        for condition in _conjuncts(layer.service.where) if layer.service.where else ():
+            match condition:
+                case syntax.Binary(operator="==", left=syntax.Name() as name, right=value):
+                    rules[_target(chain, index - 1, path_of(name), name.span)] = value, index - 1
+        for asked in layer.service.ask:
+            rules[_target(chain, index, asked.path, asked.span)] = asked.value, index
+    own = len(chain.layers) - 1
+    for asked in example.changes:
+        rules[_target(chain, own, asked.path, asked.span)] = asked.value, own
+    return rules
+
+
+def _target(chain: Chain, own: int, path: tuple[str, ...], span: Span) -> tuple[int, str]:
+    """The layer and field that `path` names, seen from layer `own`."""
+    index = chain.index(".".join(path[:-1])) if len(path) > 1 else own
+    layer = chain.layers[index] if index is not None and index >= 0 else None
+    if layer is None or layer.layout is None or layer.layout.field(path[-1]) is None:
+        raise _wrong(f"'{'.'.join(path)}' is no field of this frame", span)
+    assert index is not None
+    return index, path[-1]
+
+
+def _number(view: View, value: syntax.Expr, index: int, name: str) -> int:
+    """`value` as a number that fits the field it is for."""
+    layout = view.chain.layers[index].layout
+    field = layout.field(name) if layout else None
+    result = view.evaluate(value)
+    assert field is not None
+    if isinstance(result, bytes):
+        raise _wrong(f"'{name}' is a number, this is bytes", value.span)
+    if not 0 <= result.number < 1 << field.bits:
+        raise _wrong(f"{result.number} does not fit the {field.bits} bits of '{name}'", value.span)
+    return result.number
+
+
+def _answer_length(view: View) -> int:
+    """How long the answer is, by the `send` nearest to the service; else as the question."""
+    for index in range(view.own, -1, -1):
+        send = view.chain.layers[index].service.send
+        if send is not None:
+            result = view.at(index).evaluate(send)
+            assert isinstance(result, Value)
+            return result.number
+    return len(view.frame)
+
+
+def _conjuncts(expression: syntax.Expr) -> tuple[syntax.Expr, ...]:
+    match expression:
+        case syntax.Binary(operator="&", left=left, right=right):
+            return (*_conjuncts(left), *_conjuncts(right))
+    return (expression,)
+
+
+def _explain(view: View, condition: syntax.Expr) -> str:
+    """Say which condition failed, and what was found where it is a comparison."""
+    match condition:
+        case syntax.Binary(operator=operator, left=left, right=right):
+            found, wanted = view.evaluate(left), view.evaluate(right)
+            return f"{condition.span}: {_show(found)} {operator} {_show(wanted)} does not hold"
+    return f"{condition.span}: does not hold"
+
+
+def _show(value: Value | bytes) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:16].hex()}{'...' if len(value) > 16 else ''}"
+    return f"0x{value.number:x}" if value.number > 9 else str(value.number)
+
+
+def _wrong(message: str, span: Span) -> MetaosError:
+    return MetaosError(
+        "the examples of the patterns cannot be run", problems=[Problem("E0702", message, span)]
+    )
