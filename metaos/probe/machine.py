@@ -137,6 +137,17 @@ class Learnt(Struct):
     origin: Origin
 
 
+class Emulator(Struct):
+    """How QEMU was started when the machine was probed; `metaos run` starts it so again.
+
+    `arguments` come after the target's own.
+    """
+
+    target: str
+    arguments: tuple[str, ...]
+    origin: Origin
+
+
 class Machine(Struct):
     """One machine. Functions are in address order, leaves in leaf order."""
 
@@ -148,3 +159,4 @@ class Machine(Struct):
     acpi: tuple[AcpiTable, ...]
     networks: tuple[Network, ...]
     learnt: tuple[Learnt, ...]
+    emulator: Emulator | None = None
