@@ -1,0 +1,252 @@
+"""Follow one straight line with `Value`s in place of numbers: every access it can make.
+
+    walk(line, atlas, roots, next_place).accesses[0]
+    # Access(step 3, "memory", address {0x200000, 0x40200000} + 16 * [0, 255], 4 bytes, write)
+
+There are no branches, so one pass sees every path. Loads from read-only data yield the
+bytes themselves (with an unknown index: that column of every row); loads from `next` yield
+the listed roots, because every store to it is held against that list (flow.py). What
+the processor leaves undefined, and every instruction without a rule here, yields anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from capstone import x86
+
+from metaos.verify.decode import Line, Step
+from metaos.verify.memory import Atlas
+from metaos.verify.registers import REGISTERS, Registers
+from metaos.verify.semantics import RULES
+from metaos.verify.values import ANY, LIMIT, Value, known, narrow, plus, times, unknown
+
+ROW = 16
+"""Bytes of a row. A row cursor that is kept times 16 shows no step: it is taken to be one."""
+
+STRINGS = {"stos": "w", "movs": "rw", "ins": "w", "outs": "r", "lods": "r"}
+"""String instructions and what they do to memory; the last letter of a mnemonic is the width."""
+
+_WIDTH = {"b": 1, "w": 2, "d": 4, "q": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One memory or port access of a step. Sizes in bytes.
+
+    `address` is the linear address, or the port; `size` one unit's width; `count` how many
+    units a repeated string instruction makes (None: exactly one); `stored` what is written.
+    """
+
+    step: Step
+    kind: str
+    address: Value
+    size: int
+    read: bool
+    write: bool
+    count: Value | None = None
+    stored: Value = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """All accesses in order, and what each `mov cr3` can load."""
+
+    accesses: tuple[Access, ...]
+    roots: tuple[tuple[Step, Value], ...]
+
+
+def walk(line: Line, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> Walk:
+    """Follow `line` once, from its first instruction to its last."""
+    walker = Walker(atlas, roots, next_place)
+    for step in line.steps:
+        walker.take(step)
+    return Walk(tuple(walker.accesses), tuple(walker.roots))
+
+
+class Walker:
+    """The state of one walk; semantics.py holds what each instruction does to it."""
+
+    def __init__(self, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> None:
+        self.registers = Registers()
+        self.accesses: list[Access] = []
+        self.roots: list[tuple[Step, Value]] = []
+        self._atlas = atlas
+        self._allowed = roots
+        self._next = next_place
+        self._cells: dict[tuple[int, int], Value] = {}
+        self._step: Step
+        stack = next((s for s in atlas.symbols if s.name == "stack"), None)
+        if stack is not None:
+            self.registers.write("rsp", known(stack.linear + stack.size))
+
+    def take(self, step: Step) -> None:
+        """Apply one instruction."""
+        self._step = step
+        name, insn = step.mnemonic, step.insn
+        if name[:-1] in STRINGS and name[-1] in _WIDTH:
+            self._string(name, insn)
+        elif name in ("in", "out"):
+            self._port(name, insn)
+        elif name == "mov" and insn.operands[0].type == x86.X86_OP_REG and self._is_cr3(insn):
+            self.roots.append((step, self.read(insn.operands[1])))
+        elif name in RULES:
+            RULES[name](self, insn.operands)
+        else:
+            self._unknown(insn)
+
+    # Operands
+
+    def read(self, operand: Any) -> Value:
+        """The value of a register, constant or memory operand, zero-extended."""
+        if operand.type == x86.X86_OP_IMM:
+            return narrow(known(operand.imm), operand.size * 8)
+        if operand.type == x86.X86_OP_REG:
+            name = self._step.insn.reg_name(operand.reg)
+            return self.registers.read(name) if name in REGISTERS else ANY
+        address = self.address(operand)
+        self.accesses.append(
+            Access(self._step, "memory", address, operand.size, read=True, write=False)
+        )
+        return self._load(address, operand.size)
+
+    def write(self, operand: Any, value: Value) -> None:
+        """Put `value` in a register or memory operand."""
+        if operand.type == x86.X86_OP_REG:
+            name = self._step.insn.reg_name(operand.reg)
+            if name in REGISTERS:
+                self.registers.write(name, value)
+            return
+        address = self.address(operand)
+        value = narrow(value, operand.size * 8)
+        self._touch(address, operand.size, value)
+        self._store(address, operand.size, value)
+
+    def _touch(self, address: Value, size: int, value: Value) -> None:
+        """Note a write; joined with this step's read of the same place, if it made one."""
+        last = self.accesses[-1] if self.accesses else None
+        if last and last.step is self._step and last.address == address and not last.write:
+            self.accesses.pop()
+            read = True
+        else:
+            read = False
+        self.accesses.append(
+            Access(self._step, "memory", address, size, read=read, write=True, stored=value)
+        )
+
+    def address(self, operand: Any) -> Value:
+        """The linear address of a memory operand, modulo 2^64."""
+        memory, insn = operand.mem, self._step.insn
+        total = known(memory.disp)
+        if memory.base == x86.X86_REG_RIP:
+            return plus(total, known(insn.address + insn.size))
+        if memory.base:
+            total = plus(total, self._index(memory.base))
+        if memory.index:
+            total = plus(total, times(self._index(memory.index), memory.scale))
+        return total
+
+    def _index(self, register: int) -> Value:
+        name = self._step.insn.reg_name(register)
+        return self.registers.read(name) if name in REGISTERS else ANY
+
+    # Memory
+
+    def _load(self, address: Value, size: int) -> Value:
+        if address.exact and len(address.bases) == 1:
+            (linear,) = address.bases
+            if linear == self._next and size in (4, 8):
+                return narrow(known(*self._allowed), size * 8)
+            if (linear, size) in self._cells:
+                return self._cells[linear, size]
+        listed = self._constants(address, size)
+        return unknown(size * 8) if listed is None else listed
+
+    def _constants(self, address: Value, size: int) -> Value | None:
+        """What read-only data holds at any of these addresses; None if not all is such data."""
+        found: set[int] = set()
+        for linear in address.bases:
+            located = self._atlas.find(linear, size)
+            if located is None or located.symbol.kind != "datum":
+                return None
+            data = self._atlas.data[located.symbol.name]
+            step = gcd(address.step, ROW) if address.step % ROW == 0 else ROW
+            last = min(located.offset + address.high, len(data) - size)
+            offsets = range(located.offset, last + 1, step)
+            if len(offsets) > 16 * LIMIT:
+                return None
+            found.update(int.from_bytes(data[at : at + size], "little") for at in offsets)
+        return known(*found) if len(found) <= 16 * LIMIT else None
+
+    def _store(self, address: Value, size: int, value: Value) -> None:
+        if address.exact and len(address.bases) == 1:
+            (linear,) = address.bases
+            self._forget(linear, linear + size)
+            self._cells[linear, size] = value
+            return
+        for linear in address.bases:
+            located = self._atlas.find(linear, 1)
+            if located is None:
+                self._cells.clear()
+            elif not located.shadow:
+                start = located.symbol.linear
+                self._forget(start, start + located.symbol.size)
+
+    def _forget(self, start: int, end: int) -> None:
+        for at, size in [key for key in self._cells if key[0] < end and start < sum(key)]:
+            del self._cells[at, size]
+
+    # Instructions that are no arithmetic
+
+    def _is_cr3(self, insn: Any) -> bool:
+        return bool(insn.operands[0].reg == x86.X86_REG_CR3)
+
+    def _string(self, name: str, insn: Any) -> None:
+        """Source: Intel SDM vol. 2, "REP/REPE/REPZ/REPNE/REPNZ", direction flag clear."""
+        size, kind = _WIDTH[name[-1]], name[:-1]
+        repeated = insn.mnemonic.startswith("rep ")
+        count = self.registers.read("rcx") if repeated else None
+        if kind in ("ins", "outs"):
+            port = self.registers.read("dx")
+            self.accesses.append(
+                Access(self._step, "port", port, size, kind == "ins", kind == "outs", count)
+            )
+        for letter, register in (("r", "rsi"), ("w", "rdi")):
+            if letter not in STRINGS[kind]:
+                continue
+            address = self.registers.read(register)
+            self.accesses.append(
+                Access(self._step, "memory", address, size, letter == "r", letter == "w", count)
+            )
+            if letter == "w":
+                reach = size if count is None else size * max(count.top, 1)
+                for base in address.bases:
+                    self._forget(base, base + address.high + reach)
+            moved = known(size) if count is None else times(count, size)
+            self.registers.write(register, plus(address, moved))
+        if kind == "lods":
+            self.registers.forget("rax")
+        if repeated:
+            self.registers.clear("rcx")
+
+    def _port(self, name: str, insn: Any) -> None:
+        number, data = insn.operands if name == "out" else reversed(insn.operands)
+        self.accesses.append(
+            Access(self._step, "port", self.read(number), data.size, name == "in", name == "out")
+        )
+        if name == "in":
+            self.write(data, unknown(data.size * 8))
+
+    def _unknown(self, insn: Any) -> None:
+        """Note the accesses, then forget whatever the instruction writes."""
+        for operand in insn.operands:
+            if operand.type != x86.X86_OP_MEM:
+                continue
+            if operand.access & 1 or not operand.access:
+                self.read(operand)
+            if operand.access & 2 or not operand.access:
+                self.write(operand, ANY)
+        for register in insn.regs_access()[1]:
+            self.registers.forget(insn.reg_name(register))
