@@ -169,12 +169,17 @@ def resize(a: Expression, bits: int) -> Expression:
     )
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(WIDTHS).flatmap(lambda bits: expressions(bits, 4)),
     st.lists(st.integers(0, 2**64 - 1), min_size=LEAVES, max_size=LEAVES),
 )
 def test_folding_keeps_the_value(expression: Expression, inputs: list[int]) -> None:
+    same_value(expression, inputs)
+
+
+def same_value(expression: Expression, inputs: list[int]) -> None:
+    """Build, check and run `expression`, and compare with what it must be."""
     b = Builder("d", "steady")
     leaves = [b.load(64, "in", 8 * i) for i in range(LEAVES)]
     result = b.zext(expression.build(b, leaves), 64)
@@ -185,6 +190,78 @@ def test_folding_keeps_the_value(expression: Expression, inputs: list[int]) -> N
     source, sink = Ram(b"".join(v.to_bytes(8, "little") for v in inputs)), Ram(8)
     run(program, Memory({"in": (0x200000, source), "out": (0x201000, sink)}))
     assert sink.read(0, 64) == expression.value(inputs)
+
+
+def with_constant(draw: st.DrawFn, a: Expression) -> Expression:
+    """One step from `a` that a comparison with a constant may be carried through."""
+    n = a.bits
+    kind = draw(
+        st.sampled_from(["two", "two", "shift", "resize", "slice", "slice", "not", "nested"])
+    )
+    if kind == "two":
+        return two(draw(st.sampled_from(sorted(TWO))), a, draw(constant(n)))
+    if kind == "shift":
+        return shift(draw(st.booleans()), a, draw(st.integers(0, n)))
+    if kind == "resize":
+        return resize(a, draw(st.sampled_from(WIDTHS)))
+    if kind == "slice":
+        return sliced(draw, bswap(a) if n in (16, 32, 64) and draw(st.booleans()) else a)
+    if kind == "nested":
+        c, other = draw(leaf(1)), draw(constant(n))
+        inner = select(c, a, draw(constant(n)))
+        return select(c, inner, other) if draw(st.booleans()) else select(c, other, inner)
+    return two("xor", a, Expression(n, lambda b, _: b.const(-1, n), lambda _: 2**n - 1, "-1"))
+
+
+def sliced(draw: st.DrawFn, a: Expression) -> Expression:
+    """Some bits of `a`: shifted down, then cut or masked."""
+    low = draw(st.integers(0, a.bits - 1) | st.sampled_from([8 % a.bits, 16 % a.bits]))
+    width = draw(st.integers(1, a.bits - low) | st.sampled_from([1, 8, 16, 32]))
+    shifted = shift(False, a, low)
+    if draw(st.booleans()):
+        return resize(shifted, min(width, a.bits))
+    mask = 2 ** min(width, a.bits) - 1
+    return two(
+        "and", shifted, Expression(a.bits, lambda b, _: b.const(mask, a.bits), lambda _: mask, "m")
+    )
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> tuple[Expression, list[int]]:
+    """A chain of steps over an input against a number near what it is, and the inputs."""
+    small = st.integers(0, 3) | st.sampled_from([0x80, 0xFF, 0x0008, 2**64 - 1])
+    inputs = draw(st.lists(small | st.integers(0, 2**64 - 1), min_size=LEAVES, max_size=LEAVES))
+    chain = draw(st.sampled_from(WIDTHS).flatmap(leaf))
+    for _ in range(draw(st.integers(1, 4))):
+        chain = with_constant(draw, chain)
+    n, near = chain.bits, draw(st.sampled_from([0, 0, 0, 1, -1]))
+    wanted = (chain.value(inputs) + near) % 2**n
+    against = Expression(n, lambda b, _: b.const(wanted, n), lambda _: wanted, f"{wanted:#x}")
+    sides = [chain, draw(st.just(against) | leaf(n) | leaf(n).map(lambda x: resize(x, n)))]
+    left, right = draw(st.permutations(sides))
+    result = compare(draw(st.sampled_from(sorted(COMPARE))), left, right)
+    flip = Expression(1, lambda b, _: b.const(1, 1), lambda _: 1, "1")
+    return (two("xor", result, flip) if draw(st.booleans()) else result), inputs
+
+
+@settings(max_examples=1000, deadline=None)
+@given(comparisons())
+def test_comparisons_carried_through_keep_their_truth(case: tuple[Expression, list[int]]) -> None:
+    same_value(*case)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_every_slice_of_swapped_bytes(bits: int) -> None:
+    number = 0x0123456789ABCDEF % 2**bits
+    slices = [(high, low) for high in range(bits) for low in range(high + 1)]
+    b = Builder("d", "steady")
+    for i, (high, low) in enumerate(slices):
+        b.store(b.zext(b.slice(b.bswap(b.load(bits, "in")), high, low), 64), "out", 8 * i)
+    sink = Ram(8 * len(slices))
+    memory = {"in": (0x200000, Ram(number.to_bytes(8, "little"))), "out": (0x400000, sink)}
+    run(b.finish(), Memory(memory))
+    wanted = [(swapped(number, bits) >> low) % 2 ** (high - low + 1) for high, low in slices]
+    assert [sink.read(8 * i, 64) for i in range(len(slices))] == wanted
 
 
 def kinds(op: Op) -> str:
