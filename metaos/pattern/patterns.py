@@ -110,7 +110,9 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
 
     def say(code: str, message: str, span: Span, hint: str = "") -> None:
         source = sources.get(span.file)
-        problems.append(Problem(code, message, span, hint, source.line(span.line) if source else ""))
+        problems.append(
+            Problem(code, message, span, hint, source.line(span.line) if source else "")
+        )
 
     def collect(kind: str, nodes: Iterable[T]) -> dict[str, T]:
         found: dict[str, T] = {}
