@@ -22,7 +22,8 @@ from metaos.pattern.nodes import Nodes
 
 # What a hostile text may cost: the largest rule we have has 5 KB, lines of 300 characters,
 # three brackets in each other and eight terms; no pass behind may meet an endless tree.
-MAX_CHARACTERS = 48 * 1024
+MAX_CHARACTERS = 32 * 1024
+MAX_LINE = 1_000
 MAX_DEPTH = 40
 MAX_TERMS = 64
 
@@ -86,6 +87,10 @@ def parse(source: Source) -> s.File:
         raise _fail(source, "E0003", message, 1, 1, 2, "divide it into several files")
     text = source.text.replace("\r\n", "\n")
     source = Source(source.file, text)
+    for number, line in enumerate(source.lines, 1):
+        if len(line) > MAX_LINE:
+            message = f"a line of {len(line)} characters, more than {MAX_LINE}"
+            raise _fail(Source(source.file, ""), "E0003", message, number, 1, 2)
     try:
         tree = _grammar().parse(text if text.endswith("\n") else text + "\n")
         _limit(source, tree)
@@ -151,6 +156,21 @@ def _spoken(terminal: str) -> str:
     return f"'{found[0].pattern.value}'" if found else terminal
 
 
+_VALUE = frozenset(["'!'", "'~'", "'('", "'{'", "'&'"]) | {"a name", "a number", "a text in quotes"}
+_OPERATORS = frozenset(["'&'", "'*'", "'^'", "'|'", "'.'", "'['", "'''"]) | {
+    "+ or -", "a comparison", "a shift",
+}  # fmt: skip
+
+
+def _grouped(wanted: set[str]) -> set[str]:
+    """Words for what begins a value and for what goes on with one, instead of lists."""
+    if {"'~'", "'('"} <= wanted:
+        wanted = wanted - _VALUE | {"a value"}
+    if {"'|'", "'^'"} <= wanted:
+        wanted = wanted - _OPERATORS | {"an operator"}
+    return wanted
+
+
 def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
     line, column = max(error.line or 1, 1), max(error.column or 1, 1)
     if isinstance(error, UnexpectedToken):
@@ -158,8 +178,9 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
         given = {"_NL": "the end of the line", "$END": "the end of the file"}.get(
             token.type, _SPOKEN.get(token.type, "") if not token.strip() else f"'{token}'"
         )
-        wanted = sorted({_spoken(t) for t in error.accepts or error.expected})
-        words = [w.strip("'") for w in wanted if w.startswith("'")]
+        spoken = {_spoken(t) for t in error.accepts or error.expected}
+        words = [w.strip("'") for w in spoken if w.startswith("'")]
+        wanted = sorted(_grouped(spoken))
         hint = did_you_mean(str(token), words) if token.type == "NAME" and words else ""
         listed = ", ".join(wanted[:12]) + (" ..." if len(wanted) > 12 else "")
         width = max(1, len(token.strip()) or 1)
