@@ -40,6 +40,11 @@ class Value:
         """The greatest member before reduction modulo 2^64."""
         return max(self.bases) + self.high
 
+    def holds(self, number: int) -> bool:
+        """Whether a number is a member."""
+        distances = ((number - base) % MODULUS for base in self.bases)
+        return any(d <= self.high and d % self.step == 0 for d in distances)
+
 
 def known(*numbers: int) -> Value:
     """One of these numbers."""

@@ -1,0 +1,166 @@
+"""The laws as a table, and `verify`: prove each of them on an image's finished bytes.
+
+    report = verify(image)
+    if report.violations: ...          # build refuses to write the image
+
+Every check is a function from what was read off the bytes (`Proof`) to violations. The order is
+that of the table; a manifest that does not fit its file ends the proof, since nothing
+could be said of the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from metaos.link.image import Image
+from metaos.verify.account import check_account
+from metaos.verify.decode import Ledger, Line, ledger, straight_lines
+from metaos.verify.flow import check_change, check_flow, transfers
+from metaos.verify.form import check_form
+from metaos.verify.guarded import check_bounds, check_features
+from metaos.verify.memory import Atlas, atlas_of
+from metaos.verify.pages import check_pages
+from metaos.verify.places import Resolved, resolve
+from metaos.verify.report import Report, Touches, Violation
+from metaos.verify.walk import Walk, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One phase with everything that was found out about it."""
+
+    line: Line
+    atlas: Atlas
+    walked: Walk
+    resolved: tuple[Resolved, ...]
+    unresolved: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the checks look at."""
+
+    image: Image
+    book: Ledger
+    phases: tuple[Followed, ...]
+
+
+Check = Callable[[Proof], Iterable[Violation]]
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A row of the table. `elsewhere` says what proves the part that bytes alone cannot show."""
+
+    number: int
+    title: str
+    checks: tuple[Check, ...]
+    elsewhere: str = ""
+
+
+def _flow(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        yield from check_flow(one.line, proof.book)
+
+
+def _change(proof: Proof) -> Iterable[Violation]:
+    manifest = proof.image.manifest
+    for one in proof.phases:
+        yield from check_change(one.line, one.walked, one.atlas, manifest, proof.book)
+
+
+def _pages(proof: Proof) -> Iterable[Violation]:
+    return check_pages(proof.image.manifest)
+
+
+def _places(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        yield from one.unresolved
+
+
+def _account(proof: Proof) -> Iterable[Violation]:
+    return check_account(proof.image)
+
+
+def _features(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        yield from check_features(one.line, proof.image.manifest, proof.book)
+
+
+def _bounds(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        yield from check_bounds(one.line, one.walked, proof.book)
+
+
+LAWS: tuple[Law, ...] = (
+    Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
+    Law(2, "branch-free", (_flow, _change, _pages)),
+    Law(3, "only what is there", (_places,)),
+    Law(4, "accounted for", (_account,)),
+    Law(5, "guarded", (_features,), "boots on changed machines"),
+    Law(6, "reproducible", (), "two builds compared"),
+    Law(7, "constant time", (_bounds,), "a straight line has one length: law 2"),
+)
+
+
+def verify(image: Image) -> Report:
+    """Prove the laws on an image; the report lists every violation in the order of the laws."""
+    wrong = check_form(image)
+    if wrong:
+        return Report(wrong)
+    proof = follow(image)
+    violations = [v for law in LAWS for check in law.checks for v in check(proof)]
+    resolved = [r for one in proof.phases for r in one.resolved]
+    indexed = Counter(r.bounded for r in resolved)
+    return Report(
+        tuple(violations),
+        tuple((one.line.name, len(one.line.steps)) for one in proof.phases),
+        transfers(tuple(one.line for one in proof.phases)),
+        _touches(proof),
+        indexed[True],
+        indexed[False],
+    )
+
+
+def follow(image: Image) -> Proof:
+    """Decode and walk every phase of an image whose form is sound."""
+    manifest, book = image.manifest, ledger(image)
+    next_place = manifest.symbol(manifest.next).linear
+    phases = []
+    for line in straight_lines(image):
+        atlas = atlas_of(image, line.name)
+        walked = walk(line, atlas, manifest.roots, next_place)
+        resolved, unresolved = resolve(line, walked, atlas, manifest, book)
+        phases.append(Followed(line, atlas, walked, resolved, unresolved))
+    return Proof(image, book, tuple(phases))
+
+
+def _touches(proof: Proof) -> tuple[Touches, ...]:
+    """Count the steady phase's accesses to windows and ports, by device."""
+    counts: dict[str, Touches] = {}
+    for one in proof.phases:
+        if one.line.name != "steady":
+            continue
+        for resolved in one.resolved:
+            if not resolved.device_memory:
+                continue
+            for device in resolved.devices:
+                before = counts.get(device, Touches(device))
+                counts[device] = _counted(before, resolved)
+    return tuple(counts[device] for device in sorted(counts))
+
+
+def _counted(touches: Touches, resolved: Resolved) -> Touches:
+    """One more access: a read-modify-write is a read and a write."""
+    access, gated = resolved.access, resolved.gated
+    units = 1 if access.count is None else access.count.top
+    read, write = units * access.read, units * access.write
+    if gated:
+        return replace(
+            touches,
+            gated_reads=touches.gated_reads + read,
+            gated_writes=touches.gated_writes + write,
+        )
+    return replace(touches, reads=touches.reads + read, writes=touches.writes + write)

@@ -1,0 +1,134 @@
+"""Law 3: every memory and port operand resolves to a declared place of a present device.
+
+An operand's address is a set of bases plus an index (values.py). Each base has to lie in a place,
+window or datum that the phase maps, or in its shadow. A base that lies in none is let
+through only if it is a declared one moved by whole shadow distances to where nothing is mapped:
+that is what adding two gates yields on a path that both are open or closed, and such
+an access would fault before it touched anything.
+
+How far an index reaches is proved where the bytes show it (`bounded`); where they do not, the
+type of the state that the index was loaded from bounds it, and the operand is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from metaos.ir.program import SHADOW
+from metaos.link.manifest import Manifest, PortRange
+from metaos.verify.decode import Ledger, Line
+from metaos.verify.memory import Atlas, Located
+from metaos.verify.report import Violation
+from metaos.verify.values import MODULUS
+from metaos.verify.walk import Access, Walk
+
+LAW = 3
+_TURNS = (-3, -2, -1, 1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An access and what it can reach; `gated` if it may reach a shadow or nothing instead.
+
+    `bounded` is None for an address without an index.
+    """
+
+    access: Access
+    devices: tuple[str, ...]
+    device_memory: bool
+    gated: bool
+    bounded: bool | None
+
+
+def resolve(
+    line: Line, walked: Walk, atlas: Atlas, manifest: Manifest, book: Ledger
+) -> tuple[tuple[Resolved, ...], tuple[Violation, ...]]:
+    """Look up every access of a phase; what cannot be looked up is a violation."""
+    ports = tuple(p for p in manifest.provenance.ports if line.name in p.phases)
+    resolved: list[Resolved] = []
+    violations: list[Violation] = []
+    for access in walked.accesses:
+        offset = access.step.offset
+        if access.kind == "port":
+            one, messages = _port(access, ports)
+        else:
+            one, messages = _memory(access, atlas)
+        resolved.append(one)
+        span = book.span(line.file_offset(offset))
+        violations += [
+            Violation(LAW, line.place(offset), f"{access.step.text}: {message}", span)
+            for message in messages
+        ]
+    return tuple(resolved), tuple(violations)
+
+
+def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
+    size = access.size
+    found = {base: atlas.find(base, size) for base in access.address.bases}
+    hits = [located for located in found.values() if located]
+    messages = list(_undeclared(access, found, atlas))
+    if access.write and any(h.symbol.kind == "datum" for h in hits):
+        messages.append("writes to read-only data")
+    bounded = None if access.address.exact and access.count is None else _bounded(access, hits)
+    if access.count is not None and not bounded:
+        messages.append("a repeated string instruction may leave its place")
+    real = [h for h in hits if not h.shadow]
+    gated = len(hits) > len(real) or _may_skip(access)
+    devices = sorted({h.symbol.device for h in real})
+    device_memory = any(h.symbol.kind == "window" for h in real)
+    return Resolved(access, tuple(devices), device_memory, gated, bounded), messages
+
+
+def _undeclared(access: Access, found: dict[int, Located | None], atlas: Atlas) -> Iterator[str]:
+    """Name the addresses that no symbol declares and that something could be mapped at."""
+    names = {located.symbol.name for located in found.values() if located}
+    for base in sorted(base for base, located in found.items() if located is None):
+        if not names and access.address.bases == {0}:
+            yield "its address cannot be told from the bytes"
+        elif atlas.mapped(base) or not _moved(base, access.size, names, atlas):
+            yield f"touches {base:#x}, which nothing declares in this phase"
+
+
+def _moved(base: int, size: int, names: set[str], atlas: Atlas) -> bool:
+    """Whether `base` is an address of one of these symbols, moved by whole shadow distances."""
+    for turn in _TURNS:
+        located = atlas.find((base + turn * SHADOW) % MODULUS, size)
+        if located and not located.shadow and located.symbol.name in names:
+            return True
+    return False
+
+
+def _bounded(access: Access, hits: list[Located]) -> bool:
+    """Whether the whole reach of the access lies in its symbols (a shadow has room for all)."""
+    units = 1 if access.count is None else access.count.top
+    reach = access.address.high + access.size * max(units, 1)
+    return all(h.shadow or h.offset + reach <= h.symbol.size for h in hits)
+
+
+def _may_skip(access: Access) -> bool:
+    """Whether a string instruction may run zero times."""
+    return access.count is not None and 0 in access.count.bases
+
+
+def _port(access: Access, ports: tuple[PortRange, ...]) -> tuple[Resolved, list[str]]:
+    """Port accesses have no shadow: a guarded one repeats zero times."""
+    messages: list[str] = []
+    owners: set[str] = set()
+    if not access.address.exact:
+        messages.append("its port cannot be told from the bytes")
+    else:
+        for port in sorted(access.address.bases):
+            owner = _owner(port, access.size, ports)
+            if owner is None:
+                messages.append(f"touches port {port:#x}, which nothing declares in this phase")
+            else:
+                owners.add(owner.device)
+    return Resolved(access, tuple(sorted(owners)), True, _may_skip(access), None), messages
+
+
+def _owner(port: int, size: int, ports: tuple[PortRange, ...]) -> PortRange | None:
+    for one in ports:
+        if one.base <= port and port + size <= one.base + one.length:
+            return one
+    return None

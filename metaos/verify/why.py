@@ -1,0 +1,158 @@
+"""`metaos why IMAGE PLACE`: which rule, device and fact a byte of the image comes from.
+
+A place is a file offset ("0x2f1"), a linear address of the code or of a place ("0x801fff10"), the
+name of a symbol ("00:03.0.rx"), "phase+offset" ("steady+0x1c") or a device's address ("00:03.0").
+
+    for answer in why(image, "steady+0x1c"):
+        print(answer.render())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from metaos.errors import MetaosError, did_you_mean
+from metaos.link.image import Image
+from metaos.link.manifest import AccountEntry, Symbol
+from metaos.verify.decode import Line, ledger, place_in, straight_lines
+from metaos.verify.form import check_form
+from metaos.verify.laws import follow
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One account entry that the place concerns; `text` is the instruction there, if it is code."""
+
+    entry: AccountEntry
+    place: str
+    text: str = ""
+
+    def render(self) -> str:
+        """One line: place, what it is, the rule it comes from, the facts it depends on."""
+        entry = self.entry
+        source = f"{entry.file}:{entry.line}:{entry.column}" if entry.file else "no source"
+        parts = [self.place, self.text or entry.kind, source]
+        parts[2] += "" if entry.exact else " (derived)"
+        if entry.device:
+            parts.append(f"device {entry.device}")
+        if entry.facts:
+            parts.append("facts " + ", ".join(entry.facts))
+        return "  ".join(parts)
+
+
+def why(image: Image, place: str) -> tuple[Origin, ...]:
+    """Everything that the account says of a place.
+
+    Raises:
+        MetaosError: there is no such place, or the manifest does not fit the file.
+    """
+    wrong = check_form(image)
+    if wrong:
+        raise MetaosError(f"the image is damaged: {wrong[0].message}", hint="metaos audit IMAGE")
+    lines = straight_lines(image)
+    found = tuple(_find(image, lines, place))
+    if not found:
+        names = [s.name for s in image.manifest.symbols]
+        names += [line.name + "+0x0" for line in lines]
+        raise MetaosError(f"no place '{place}' in this image", hint=did_you_mean(place, names))
+    return found
+
+
+def _find(image: Image, lines: tuple[Line, ...], place: str) -> Iterator[Origin]:
+    devices = {served.address for served in image.manifest.provenance.devices}
+    if place in devices:
+        yield from _device(image, lines, place)
+        return
+    for symbol in image.manifest.symbols:
+        if symbol.name == place:
+            yield from _symbol(image, lines, symbol)
+            return
+    phase, plus, offset = place.partition("+")
+    number = _number(offset if plus else place)
+    if number is None:
+        return
+    for line in lines:
+        if plus and line.name == phase and number < len(line.code):
+            yield from _at(image, lines, line.file_offset(number))
+    if not plus:
+        yield from _address(image, lines, number)
+
+
+def _number(text: str) -> int | None:
+    try:
+        return max(int(text, 0), 0)
+    except ValueError:
+        return None
+
+
+def _address(image: Image, lines: tuple[Line, ...], number: int) -> Iterator[Origin]:
+    """A file offset if the file is that long, else a linear address in every phase that has it."""
+    if number < len(image.data):
+        yield from _at(image, lines, number)
+        return
+    for line in lines:
+        offset = number - line.phase.code_linear
+        if 0 <= offset < len(line.code):
+            yield from _at(image, lines, line.file_offset(offset))
+    for symbol in image.manifest.symbols:
+        inside = number - symbol.linear
+        if symbol.kind not in ("place", "window", "datum") or not 0 <= inside < symbol.size:
+            continue
+        if symbol.file:
+            yield from _at(image, lines, place_in(symbol.file, inside))
+        else:
+            yield from _touching(image, lines, symbol, inside)
+
+
+def _symbol(image: Image, lines: tuple[Line, ...], symbol: Symbol) -> Iterator[Origin]:
+    """A symbol's own bytes if it has any, and every instruction that can touch it."""
+    for part in symbol.file:
+        for entry in image.account:
+            if entry.start < part.end and part.start < entry.end:
+                yield _origin(lines, entry, entry.start)
+    yield from _touching(image, lines, symbol, None)
+
+
+def _touching(
+    image: Image, lines: tuple[Line, ...], symbol: Symbol, offset: int | None
+) -> Iterator[Origin]:
+    """The instructions that can touch a symbol, or its byte at `offset`."""
+    for one in follow(image).phases:
+        seen: set[int] = set()
+        for access in one.walked.accesses:
+            if access.kind != "memory" or access.step.offset in seen:
+                continue
+            reach = access.address.high + access.size
+            for base in access.address.bases:
+                located = one.atlas.find(base, access.size)
+                if located is None or located.shadow or located.symbol != symbol:
+                    continue
+                if offset is None or located.offset <= offset < located.offset + reach:
+                    seen.add(access.step.offset)
+                    yield from _at(image, lines, one.line.file_offset(access.step.offset))
+                    break
+
+
+def _device(image: Image, lines: tuple[Line, ...], device: str) -> Iterator[Origin]:
+    for entry in image.account:
+        if entry.device == device:
+            yield _origin(lines, entry, entry.start)
+
+
+def _at(image: Image, lines: tuple[Line, ...], offset: int) -> Iterator[Origin]:
+    entry = ledger(image).entry(offset)
+    if entry is not None:
+        yield _origin(lines, entry, offset)
+
+
+def _origin(lines: tuple[Line, ...], entry: AccountEntry, offset: int) -> Origin:
+    for line in lines:
+        base = 0
+        for part in line.phase.code_file:
+            if part.start <= offset < part.end:
+                at = base + offset - part.start
+                step = next((s for s in line.steps if s.offset <= at < s.end), None)
+                return Origin(entry, line.place(at), step.text if step else "")
+            base += part.end - part.start
+    return Origin(entry, f"file {offset:#x}")

@@ -1,0 +1,89 @@
+"""What audit counts, on an image whose every byte is known."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from handmade import CARD, STEADY, UART, WINDOW, handmade
+
+from metaos.errors import MetaosError
+from metaos.verify import measure, render, why
+
+
+def test_audit_measures_what_is_there() -> None:
+    image = handmade()
+    report = measure(image, "x.img")
+    guard, steady = image.manifest.phases
+    assert report.text_bytes == guard.code_length + steady.code_length
+    assert report.content_bytes == sum(byte != 0 for byte in image.loaded)
+    assert sum(report.content_by_kind.values()) == report.content_bytes
+    assert report.image_bytes == len(image.data)
+    assert (report.loop_instructions, report.phase_instructions["guard"]) == (15, 14)
+    assert report.unattributed_bytes == 0
+    assert [d.address for d in report.devices] == [CARD, UART]
+    card = report.devices[0]
+    assert card.content == sum(card.kinds.values()) <= card.bytes
+    assert report.violations == () and report.exit_code == 0
+
+
+def test_audit_counts_accesses_by_their_guards() -> None:
+    accesses = measure(handmade(), "x").device_accesses
+    # The window's store is gated and the card's; the port's is the UART's, of 0 or 1 bytes.
+    assert (accesses.idle.reads, accesses.idle.writes) == (0, 0)
+    assert (accesses.answered.reads, accesses.answered.writes) == (0, 1)
+    assert (accesses.all_guards_open.reads, accesses.all_guards_open.writes) == (0, 2)
+    every = f"mov eax, dword ptr [{WINDOW:#x}]\nadd dword ptr [{WINDOW + 4:#x}], 1\n"
+    idle = measure(handmade(steady=every), "x").device_accesses.idle
+    assert (idle.reads, idle.writes) == (2, 1)
+    port = measure(handmade(steady="mov dx, 0x3fd\nin al, dx"), "x").device_accesses.idle
+    assert (port.reads, port.writes) == (1, 0)
+
+
+def test_audit_counts_what_nothing_accounts_for() -> None:
+    image = handmade()
+    first, second, *rest = image.account
+    poor = msgspec.structs.replace(second, file="")
+    changed = msgspec.structs.replace(image.manifest)
+    report = measure(type(image)(image.data, changed, (poor, *rest)), "x")
+    assert report.unattributed_bytes == (first.end - first.start) + (second.end - second.start)
+
+
+def test_audit_reads_well_and_as_json() -> None:
+    report = measure(handmade(), "x.img")
+    text = render(report)
+    assert "every law holds" in text and "15 instructions" in text
+    fields = msgspec.json.decode(msgspec.json.encode(report))
+    wanted = """text_bytes content_bytes image_bytes loop_instructions device_accesses
+        conditional_branches indirect_branches calls unattributed_bytes devices violations"""
+    assert set(wanted.split()) <= set(fields)
+    broken = measure(handmade(steady="jmp rax"), "x.img")
+    assert "law 2 is broken at steady+0x0" in render(broken)
+    assert broken.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("steady+0x0", "movzx eax"),
+        ("steady+0x1", "movzx eax"),
+        ("00:03.0.csr", "mov dword ptr [rcx], edx"),
+        ("0x10003818", "mov dword ptr [rcx + 0x10003818], eax"),
+        ("00:03.0", "facts functions.00:03.0.device"),
+        ("0x80000004", "row"),
+        ("rows.guard", "row"),
+        ("next", "mov qword ptr"),
+        ("0", "loader"),
+        ("0x1f4", "movzx eax"),
+    ],
+)
+def test_why_names_the_rule_behind_a_place(place: str, expected: str) -> None:
+    image = handmade()
+    answers = [origin.render() for origin in why(image, place)]
+    assert any(expected in answer for answer in answers), answers
+    assert any("net/card.pattern:7:3" in answer for answer in answers)
+
+
+@pytest.mark.parametrize("place", ["", "steady+0x9999", "nothing", "0x7fffffffffff", "-1+-1"])
+def test_why_refuses_what_is_no_place(place: str) -> None:
+    with pytest.raises(MetaosError, match="no place"):
+        why(handmade(steady=STEADY), place)

@@ -1,0 +1,143 @@
+"""The walk against the processor: what unicorn computes is always among what the walk says."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from handmade import CODE_END, NEXT, ROOTS, ROWS, assemble, handmade, placed
+from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
+from unicorn import x86_const as ux
+
+from metaos.verify.decode import straight_lines
+from metaos.verify.memory import atlas_of
+from metaos.verify.values import (
+    Value,
+    both,
+    either,
+    join,
+    known,
+    minus,
+    narrow,
+    plus,
+    right,
+    times,
+    unknown,
+    widen_signed,
+)
+from metaos.verify.walk import Walker, walk
+
+WHOLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9")
+PARTS = {
+    64: WHOLE,
+    32: ("eax", "ebx", "ecx", "edx", "esi", "edi", "r8d", "r9d"),
+    16: ("ax", "bx", "cx", "dx", "si", "di", "r8w", "r9w"),
+    8: ("al", "bl", "cl", "dl", "sil", "dil", "r8b", "r9b"),
+}
+CONSTANTS = (0, 1, 3, 7, 8, 15, 16, 0x7F, 0xFF, 0xFFF0, 1 << 30)
+
+
+def line(pick: random.Random) -> str:
+    """One random instruction that has a rule."""
+    bits = pick.choice((64, 64, 32, 32, 16, 8))
+    a, b = pick.choice(PARTS[bits]), pick.choice(PARTS[bits])
+    narrower = pick.choice(PARTS[pick.choice((8, 16))])
+    constant = pick.choice([c for c in CONSTANTS if c < 1 << (bits - 1)])
+    two = pick.choice(("add", "sub", "and", "or", "xor", "adc", "sbb", "mov", "cmp", "test"))
+    wide = pick.choice(PARTS[pick.choice((32, 64))])
+    condition = pick.choice(("e", "ne", "b", "ae", "s", "le"))
+    forms = (
+        f"{two} {a}, {constant}",
+        f"{two} {a}, {b}",
+        f"mov {a}, {constant}",
+        f"{pick.choice(('shl', 'shr'))} {a}, {pick.randrange(1, 9)}",
+        f"{pick.choice(('not', 'neg', 'inc', 'dec'))} {a}",
+        f"{pick.choice(('movzx', 'movsx'))} {wide}, {narrower}",
+        f"set{condition} {pick.choice(PARTS[8])}",
+        f"cmov{condition} {pick.choice(PARTS[64])}, {pick.choice(PARTS[64])}",
+        f"cmov{condition} {pick.choice(PARTS[32])}, {pick.choice(PARTS[32])}",
+        f"lea {pick.choice(PARTS[64])}, [{pick.choice(WHOLE)} + {pick.choice(WHOLE)}*4 + 16]",
+        f"imul {pick.choice(PARTS[64])}, {pick.choice(WHOLE)}, {pick.choice((3, 16, 48))}",
+        f"bswap {pick.choice(PARTS[32])}",
+        f"xchg {a}, {b}",
+        f"movsxd {pick.choice(PARTS[64])}, {pick.choice(PARTS[32])}",
+        f"shl {pick.choice(PARTS[64])}, cl",
+    )
+    return pick.choice(forms)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_register_is_what_the_walk_says_it_can_be(seed: int) -> None:
+    pick = random.Random(seed)
+    text = "\n".join(line(pick) for _ in range(25))
+    image = handmade(steady_bytes=assemble(text, CODE_END - 0x1000))
+    steady = straight_lines(image)[1]
+    walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
+    machine = Uc(UC_ARCH_X86, UC_MODE_64)
+    start = steady.phase.code_linear
+    machine.mem_map(start // 4096 * 4096, 0x1000)
+    machine.mem_write(start, steady.code)
+    ids = [getattr(ux, f"UC_X86_REG_{name.upper()}") for name in WHOLE]
+    for register in ids:
+        machine.reg_write(register, pick.choice((pick.getrandbits(64), pick.getrandbits(7))))
+    for step in steady.steps[:-1]:
+        machine.emu_start(start + step.offset, start + step.end, count=1)
+        walker.take(step)
+        for name, register in zip(WHOLE, ids, strict=True):
+            said, is_so = walker.registers.read(name), machine.reg_read(register)
+            assert said.holds(is_so), f"{step.text}: {name} = {is_so:#x}, walk says {said}"
+
+
+def members(value: Value) -> list[int]:
+    """All members of a small value."""
+    return [b + k for b in value.bases for k in range(0, value.high + 1, value.step)]
+
+
+SMALL = (known(3), known(0, 1 << 30), known(0, 255), unknown(3), times(unknown(4), 16))
+
+
+@pytest.mark.parametrize("bits", [8, 32, 64])
+@pytest.mark.parametrize("a", SMALL)
+@pytest.mark.parametrize("b", SMALL)
+def test_every_operation_yields_a_superset(a: Value, b: Value, bits: int) -> None:
+    mask = (1 << bits) - 1
+    a, b = narrow(a, bits), narrow(b, bits)
+    for x in members(a):
+        for y in members(b):
+            assert plus(a, b, bits).holds((x + y) & mask)
+            assert minus(a, b, bits).holds((x - y) & mask)
+            assert both(a, b, bits).holds(x & y)
+            assert either(a, b, bits).holds(x | y)
+            assert join(a, b).holds(x) and join(a, b).holds(y)
+        assert times(a, 48, bits).holds(x * 48 & mask)
+        assert right(a, 2, bits).holds(x >> 2)
+        signed = x - (x >> (bits - 1) << bits)
+        assert widen_signed(a, bits, 64).holds(signed & ((1 << 64) - 1))
+
+
+def test_a_gate_stays_apart_from_an_index() -> None:
+    address = plus(plus(known(0x200000), known(0, 1 << 30)), times(unknown(8), 16))
+    assert address == Value(frozenset({0x200000, 0x40200000}), 4080, 16)
+
+
+def test_loads_of_rows_yield_that_column() -> None:
+    image = handmade()
+    guard = straight_lines(image)[0]
+    found = walk(guard, atlas_of(image, "guard"), tuple(ROOTS.values()), NEXT)
+    store = next(a for a in found.accesses if a.write and a.size == 4)
+    assert store.address == known(0x10000000, 0x10003818)
+    assert store.stored == known(1, 2)
+    assert [value.bases for _, value in found.roots] == [frozenset(ROOTS.values())]
+
+
+def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
+    image = handmade(steady="mov ecx, 0x200000\nmov [0x200110], ecx\nmov edx, [0x200110]")
+    steady = straight_lines(image)[1]
+    walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
+    for step in steady.steps:
+        walker.take(step)
+    assert walker.registers.read("rdx") == known(0x200000)
+
+
+def test_code_is_assembled_where_it_stands() -> None:
+    assert len(placed(f"mov eax, dword ptr [{ROWS:#x}]", 5)) in (6, 9)
