@@ -1,0 +1,1 @@
+"""Models of devices, written from their manuals, for the interpreter and for unicorn."""

@@ -1,0 +1,1 @@
+"""The finished image in unicorn: from the boot sector to answers."""

@@ -1,0 +1,1 @@
+"""What the image must answer, and the frames to ask it with."""
