@@ -1,17 +1,31 @@
 """The `Machine`: everything known of one machine, each fact with its origin.
 
 The JSON form (`machine.json`) is this module's structs as they stand; `SCHEMA` is its
-version. Numbers that people read in hexadecimal are strings there ("0x8086"); inside
-Python they are ints.
+version. Numbers that people read in hexadecimal are strings there ("0x8086", the `Hex`
+types); inside Python they are ints. `store.py` reads and writes it.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Final
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA: Final = 1
+
+
+def _hex(digits: int) -> msgspec.Meta:
+    """An int that JSON shows with `digits` hexadecimal digits, or as few as it needs (0)."""
+    pattern = f"^0x[0-9a-f]{{{digits}}}$" if digits else "^0x(0|[1-9a-f][0-9a-f]{0,15})$"
+    return msgspec.Meta(extra_json_schema={"pattern": pattern}, extra={"hex": digits})
+
+
+Hex8 = Annotated[int, _hex(2)]
+Hex16 = Annotated[int, _hex(4)]
+Hex24 = Annotated[int, _hex(6)]
+Hex32 = Annotated[int, _hex(8)]
+Hex = Annotated[int, _hex(0)]
 
 
 class Origin(StrEnum):
@@ -26,18 +40,18 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What every record of a machine file is: frozen, with no unknown fields."""
 
 
-class CpuidLeaf(Struct):
+class CpuidLeaf(Struct, frozen=True, kw_only=True):
     """One answer of the CPUID instruction, four 32-bit registers."""
 
-    leaf: int
+    leaf: Hex32
     subleaf: int
-    eax: int
-    ebx: int
-    ecx: int
-    edx: int
+    eax: Hex32
+    ebx: Hex32
+    ecx: Hex32
+    edx: Hex32
 
 
-class Cpu(Struct):
+class Cpu(Struct, frozen=True, kw_only=True):
     """The processor: raw CPUID leaves, and what is read from them."""
 
     vendor: str
@@ -46,11 +60,11 @@ class Cpu(Struct):
     origin: Origin
 
 
-class MemoryRange(Struct):
+class MemoryRange(Struct, frozen=True, kw_only=True):
     """One E820 entry: `kind` 1 is usable RAM, 2 reserved, 3 ACPI, 4 NVS."""
 
-    base: int
-    size: int
+    base: Hex
+    size: Hex
     kind: int
     origin: Origin
 
@@ -63,35 +77,45 @@ class BarKind(StrEnum):
     MEM64 = "mem64"
 
 
-class Bar(Struct):
-    """One base address register: size in bytes, `address` 0 where none is assigned."""
+class Bar(Struct, frozen=True, kw_only=True):
+    """One base address register: size in bytes, `address` 0 where none is assigned.
+
+    `index` is its place among the header's registers, of a 64-bit one the lower half's;
+    6 is the expansion ROM.
+    """
 
     index: int
     kind: BarKind
     prefetchable: bool
-    address: int
-    size: int
+    address: Hex
+    size: Hex
     origin: Origin
 
 
-class Capability(Struct):
+class Capability(Struct, frozen=True, kw_only=True):
     """One entry of the capability list: its id and its offset in config space."""
 
-    id: int
-    offset: int
+    id: Hex8
+    offset: Hex8
 
 
-class Function(Struct):
-    """One PCI function. `config` is its first 256 config bytes as hex digits."""
+class Function(Struct, frozen=True, kw_only=True):
+    """One PCI function at `address`, "bus:device.function" in hexadecimal.
+
+    `config` is its first 256 config bytes as hex digits. The fields from `vendor` to
+    `interrupt_line` and `capabilities` are read from them; only BAR sizes are not.
+    Subsystem ids are 0 in headers that have none. `name` is what `name_origin` calls the
+    device, empty where nobody has said.
+    """
 
     address: str
-    vendor: int
-    device: int
-    class_code: int
-    revision: int
-    subsystem_vendor: int
-    subsystem_device: int
-    header_type: int
+    vendor: Hex16
+    device: Hex16
+    class_code: Hex24
+    revision: Hex8
+    subsystem_vendor: Hex16
+    subsystem_device: Hex16
+    header_type: Hex8
     interrupt_pin: int
     interrupt_line: int
     bars: tuple[Bar, ...]
@@ -99,27 +123,28 @@ class Function(Struct):
     config: str
     name: str
     origin: Origin
+    name_origin: Origin | None = None
 
 
-class Legacy(Struct):
+class Legacy(Struct, frozen=True, kw_only=True):
     """A device that no bus announces: `kind` as firmware names it ("com", "lpt")."""
 
     kind: str
     index: int
-    port: int
+    port: Hex16
     origin: Origin
 
 
-class AcpiTable(Struct):
+class AcpiTable(Struct, frozen=True, kw_only=True):
     """One ACPI table, whole, as hex digits."""
 
     signature: str
-    address: int
+    address: Hex
     data: str
     origin: Origin
 
 
-class Network(Struct):
+class Network(Struct, frozen=True, kw_only=True):
     """The MAC address of the network card at a PCI address."""
 
     address: str
@@ -127,17 +152,17 @@ class Network(Struct):
     origin: Origin
 
 
-class Learnt(Struct):
+class Learnt(Struct, frozen=True, kw_only=True):
     """The value a pattern's `learn` row read on the machine."""
 
     device: str
     pattern: str
     name: str
-    value: int
+    value: Hex
     origin: Origin
 
 
-class Emulator(Struct):
+class Emulator(Struct, frozen=True, kw_only=True):
     """How QEMU was started when the machine was probed; `metaos run` starts it so again.
 
     `arguments` come after the target's own.
@@ -148,7 +173,7 @@ class Emulator(Struct):
     origin: Origin
 
 
-class Machine(Struct):
+class Machine(Struct, frozen=True, kw_only=True):
     """One machine. Functions are in address order, leaves in leaf order."""
 
     schema: int

@@ -1,0 +1,118 @@
+"""Make a `Machine` of what the discoverer printed and what only QEMU knows.
+
+Entering: a `Dump`, the learn rows that were run, and QEMU's names by PCI address; leaving:
+a `Machine`, in order, each fact with its origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from metaos.probe.cpu import describe
+from metaos.probe.header import read_function
+from metaos.probe.learn import LearnRow, learnt
+from metaos.probe.lines import Dump, FunctionLines, MemoryLine, TableLines
+from metaos.probe.machine import (
+    SCHEMA,
+    AcpiTable,
+    Cpu,
+    CpuidLeaf,
+    Emulator,
+    Function,
+    Legacy,
+    Machine,
+    MemoryRange,
+    Network,
+    Origin,
+)
+
+_RSDP = b"RSD PTR "
+_NETWORK = 0x02
+"""PCI base class: network controller. PCI Code and ID Assignment 1.11 §1.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an emulator calls the device at a PCI address; `mac` is empty if it has none."""
+
+    name: str
+    mac: str = ""
+
+
+def join(
+    dump: Dump,
+    rows: Sequence[LearnRow] = (),
+    named: Mapping[str, Named] | None = None,
+    emulator: Emulator | None = None,
+) -> Machine:
+    """Put the facts together.
+
+    Raises:
+        MetaosError: a learn row failed.
+    """
+    named = named or {}
+    functions = sorted((_function(f, named) for f in dump.functions), key=lambda f: f.address)
+    return Machine(
+        schema=SCHEMA,
+        cpu=_cpu(dump),
+        memory=tuple(_memory(dump.memory)),
+        functions=tuple(functions),
+        legacy=tuple(
+            Legacy(kind=p.kind, index=p.index, port=p.port, origin=Origin.DISCOVERER)
+            for p in dump.ports
+        ),
+        acpi=tuple(_table(table) for table in dump.tables),
+        networks=tuple(
+            Network(address=f.address, mac=named[f.address].mac, origin=Origin.QEMU)
+            for f in functions
+            if f.class_code >> 16 == _NETWORK and f.address in named and named[f.address].mac
+        ),
+        learnt=learnt(rows, dump),
+        emulator=emulator,
+    )
+
+
+def _cpu(dump: Dump) -> Cpu:
+    leaves = tuple(
+        CpuidLeaf(
+            leaf=line.leaf,
+            subleaf=line.subleaf,
+            eax=line.registers[0],
+            ebx=line.registers[1],
+            ecx=line.registers[2],
+            edx=line.registers[3],
+        )
+        for line in sorted(dump.cpuid, key=lambda line: (line.leaf, line.subleaf))
+    )
+    vendor, brand = describe(leaves)
+    return Cpu(vendor=vendor, brand=brand, leaves=leaves, origin=Origin.DISCOVERER)
+
+
+def _memory(lines: Iterable[MemoryLine]) -> list[MemoryRange]:
+    """The ranges in ascending order. ACPI 6.4 §15.1: empty ones are to be ignored."""
+    return [
+        MemoryRange(base=line.base, size=line.size, kind=line.kind, origin=Origin.DISCOVERER)
+        for line in sorted(lines, key=lambda line: line.base)
+        if line.size
+    ]
+
+
+def _function(lines: FunctionLines, named: Mapping[str, Named]) -> Function:
+    function = read_function(lines.address, lines.config, lines.sizing)
+    known = named.get(lines.address)
+    if known is None:
+        return function
+    return msgspec.structs.replace(function, name=known.name, name_origin=Origin.QEMU)
+
+
+def _table(lines: TableLines) -> AcpiTable:
+    signature = _RSDP if lines.data.startswith(_RSDP) else lines.data[:4]
+    return AcpiTable(
+        signature=signature.decode("latin-1"),
+        address=lines.address,
+        data=lines.data.hex(),
+        origin=Origin.DISCOVERER,
+    )

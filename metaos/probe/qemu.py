@@ -1,0 +1,196 @@
+"""Probe a QEMU machine: boot the discoverer on it and ask QEMU what only it knows.
+
+Entering: a target and the user's arguments, learn rows; leaving: a `Machine`.
+
+    machine = probe_qemu(load_target("pc-e1000"), ("-m", "96"))
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaos.boot.qemu import Qemu
+from metaos.boot.target import Target, command, load_target
+from metaos.errors import Exit, MetaosError
+from metaos.probe.join import Named, join
+from metaos.probe.learn import LearnRow, encode
+from metaos.probe.lines import finished, parse
+from metaos.probe.machine import Emulator, Machine, Origin
+from metaos.resources import BOOTLOADER
+
+DEBUG_CONSOLE = 0xE9
+"""The port of QEMU's debug console that discover.asm writes to."""
+
+_NASM_SECONDS = 30
+_CHUNK = 1 << 16
+_DEVICE = re.compile(r'(?P<indent> *)dev: (?P<name>[^,]+), id "')
+_ADDRESS = re.compile(r" *class .*, addr (?P<address>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]), pci id ")
+_MAC = re.compile(r' *mac = "(?P<mac>[0-9a-f:]{17})"')
+
+
+def probe_qemu(
+    target: Target | str,
+    extra_args: Sequence[str] = (),
+    *,
+    accel: str = "tcg",
+    timeout: float = 60.0,
+    learn: Sequence[LearnRow] = (),
+) -> Machine:
+    """Boot the discoverer on the machine of `target` and `extra_args` and read its answer.
+
+    `timeout` is in seconds, for the boot and all that the discoverer prints.
+
+    Raises:
+        MetaosError: a tool is missing, QEMU ends early, the time is over, what was printed
+            is damaged, or a learn row failed.
+    """
+    target = load_target(target) if isinstance(target, str) else target
+    with tempfile.TemporaryDirectory(prefix="metaos-") as folder:
+        image = Path(folder, "discover.img")
+        assemble(image, learn)
+        text, named = _boot(command(target, extra_args, image=image, accel=accel), timeout)
+    emulator = Emulator(target=target.name, arguments=tuple(extra_args), origin=Origin.QEMU)
+    return join(parse(text), learn, named, emulator)
+
+
+def assemble(image: Path, learn: Sequence[LearnRow] = ()) -> None:
+    """Write the discoverer's boot image, with `learn` rows in it, to `image`.
+
+    Raises:
+        MetaosError: nasm is missing or fails.
+    """
+    nasm = shutil.which("nasm")
+    if nasm is None:
+        raise MetaosError(
+            "nasm is not installed",
+            hint="sudo apt-get install -y nasm",
+            exit_code=Exit.TOOL_MISSING,
+        )
+    rows = image.with_suffix(".rows")
+    rows.write_bytes(encode(learn))
+    source = BOOTLOADER / "discover.asm"
+    # The path goes through nasm's include path, for it may hold any character.
+    words = [nasm, "-f", "bin", "-I", f"{rows.parent}/", f"-DROWS='{rows.name}'"]
+    try:
+        subprocess.run(
+            [*words, "-o", str(image), str(source)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_NASM_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.CalledProcessError as error:
+        raise MetaosError(f"nasm cannot assemble {source}:\n{error.stderr.strip()}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MetaosError(f"nasm does not work: {error}") from error
+
+
+def _boot(arguments: Sequence[str], timeout: float) -> tuple[str, dict[str, Named]]:
+    """Run the discoverer: what it printed, and QEMU's names by PCI address."""
+    ours, theirs = os.pipe()
+    # The console is an ISA device with no place on any PCI bus and none in ACPI's tables.
+    console = [
+        *("-chardev", f"file,id=metaos-console,path=/dev/fd/{theirs}"),
+        *("-device", f"isa-debugcon,iobase={DEBUG_CONSOLE:#x},chardev=metaos-console"),
+        "-no-reboot",
+    ]
+    try:
+        with Qemu([*arguments, *console], pass_fds=(theirs,)) as vm:
+            os.close(theirs)
+            theirs = -1
+            text = _listen(vm, ours, timeout)
+            return text.decode("ascii", "replace"), parse_tree(vm.hmp("info qtree"))
+    finally:
+        os.close(ours)
+        if theirs >= 0:
+            os.close(theirs)
+
+
+def _listen(vm: Qemu, console: int, timeout: float) -> bytes:
+    """All that comes from `console` up to the discoverer's last line."""
+    deadline = time.monotonic() + timeout
+    text = b""
+    while not finished(text[-_CHUNK:]):
+        left = deadline - time.monotonic()
+        ready = select.select([console], [], [], left)[0] if left > 0 else []
+        if not ready:
+            raise _late(text, timeout)
+        piece = os.read(console, _CHUNK)
+        if not piece:
+            raise vm.death(f"before the probe was done, {_progress(text)}")
+        text += piece
+    return text
+
+
+def _late(text: bytes, timeout: float) -> MetaosError:
+    hint = "allow more time, or use another accelerator"
+    if not text:
+        hint = "does the machine boot from a disk? is port 0xe9 another device's?"
+    return MetaosError(
+        f"the probe is not done after {timeout:g} s, {_progress(text)}",
+        hint=hint,
+        exit_code=Exit.TIMEOUT,
+    )
+
+
+def _progress(text: bytes) -> str:
+    lines = text.decode("ascii", "replace").split("\n")
+    if len(lines) < 2:
+        return "the discoverer printed nothing"
+    return f"the discoverer's last of {len(lines) - 1} lines: '{lines[-2].strip()[:40]}'"
+
+
+def parse_tree(text: str) -> dict[str, Named]:
+    """Names and MAC addresses by PCI address, from the monitor's `info qtree`.
+
+    A MAC may be that of a device on a bus which the PCI function itself provides.
+    """
+    devices: list[_Node] = []
+    path: list[_Node] = []
+    for line in text.splitlines():
+        if found := _DEVICE.match(line):
+            indent = len(found["indent"])
+            path = [node for node in path if node.indent < indent]
+            path.append(_Node(indent, found["name"], path[-1] if path else None))
+            devices.append(path[-1])
+        elif path and (found := _ADDRESS.match(line)):
+            path[-1].address = found["address"]
+        elif path and (found := _MAC.match(line)):
+            path[-1].mac = found["mac"]
+    macs: dict[str, str] = {}
+    for node in devices:
+        if node.mac and (address := node.function()):
+            macs[address] = node.mac
+    return {
+        node.address: Named(node.name, macs.get(node.address, ""))
+        for node in devices
+        if node.address
+    }
+
+
+@dataclass(slots=True)
+class _Node:
+    """A device in QEMU's tree; `address` is empty unless it is a PCI function."""
+
+    indent: int
+    name: str
+    parent: _Node | None
+    address: str = ""
+    mac: str = ""
+
+    def function(self) -> str:
+        """The address of the PCI function that it is or lies behind; empty if none."""
+        node: _Node | None = self
+        while node is not None and not node.address:
+            node = node.parent
+        return node.address if node is not None else ""
