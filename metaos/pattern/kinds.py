@@ -1,0 +1,151 @@
+"""What an expression can be: the kinds `metaos.pattern.widths` finds, and the names given.
+
+A number's `bits` is the width its arithmetic wraps in; `top` is the highest value it could
+have if nothing wrapped. What is wrong by both is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metaos.pattern import syntax as s
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """A number. `truth`: what a comparison gives; `value`: known from the text alone."""
+
+    bits: int
+    top: int
+    truth: bool = False
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reg:
+    """A register; its value is read where it is used as a number."""
+
+    node: s.Register
+    block: s.Registers
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A state, or an element of an array of states."""
+
+    node: s.State
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a table, with `layout` or of plain bytes."""
+
+    table: s.Table
+    layout: s.Layout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """`count` of one kind, called `name`."""
+
+    name: str
+    of: Kind
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A memory window of `size` bytes, if known; a `bar` may be ports instead."""
+
+    size: int | None = None
+    bar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """A block of I/O ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes of a frame."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Something that is only there for what it has: `my`, a service seen from its child."""
+
+    name: str
+    members: Mapping[str, Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What was already reported, or what another stage knows; fits everything."""
+
+
+Kind = Num | Reg | Var | Element | Array | Window | Ports | Stretch | Names | Unknown
+
+UNKNOWN = Unknown()
+TRUTH = Num(1, 1, truth=True)
+BIT = Num(1, 1)
+ADDRESS = Num(32, 0xFFFF_FFFF)
+"""Every place lies below 4 GiB."""
+
+
+def number(bits: int) -> Num:
+    """A number of `bits` bits of which nothing else is known."""
+    return Num(bits, (1 << bits) - 1)
+
+
+def constant(value: int) -> Num:
+    """A number known from the text; a negative one is all ones above its bits."""
+    return Num(max(1, value.bit_length()), max(value, 0), value=value)
+
+
+# ---- names the language gives ------------------------------------------------------------
+
+FUNCTIONS: Mapping[str, tuple[int, int]] = {"memory": (2, 2), "sum16": (1, 8), "update": (3, 3)}
+"""Functions and how many arguments they take, at least and at most."""
+
+ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", number(n), 1 << 16) for n in (8, 16, 32, 64)})
+"""Numbers in the matched ACPI table, little-endian, by their offset in bytes."""
+
+LEGACY = Names("legacy", {"port": number(16)})
+
+BARS = Array("bar", Window(bar=True), 6)
+"""The windows of a PCI function by the number of their base address register."""
+
+FUNCTION = Names(
+    "function",
+    {
+        "id": number(32),
+        "class_revision": number(32),
+        "subsystem": number(32),
+        "has_subsystem": BIT,
+    },
+)
+"""The function of which a guard's rows speak."""
+
+ANY_BAR = Names("bars", {"io": BIT, "memory": BIT})
+"""Which kinds of windows the attached function has."""
+
+LISTS: Mapping[str, Names] = {
+    "bar": Names(
+        "bar",
+        {
+            "index": Num(3, 5),
+            "size": number(32),
+            "flags": number(4),
+            "address": number(32),
+        },
+    )
+}
+"""What `each NAME` goes through, and what `NAME` has inside."""
+
+HOST = {"ip": number(32), "mac": number(48)}
+MY, PEER = Names("my", HOST), Names("peer", HOST)
+"""The machine's own addresses, and those of who asks it."""

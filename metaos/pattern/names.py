@@ -1,0 +1,66 @@
+"""What a device's expressions may name: `names_of(pattern) -> {name: Kind}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metaos.pattern import kinds as k
+from metaos.pattern import syntax as s
+from metaos.pattern.patterns import Pattern
+
+CONFIG_CLASS = "config"
+"""The class whose guards and attach rows speak of every function of the machine."""
+
+
+def names_of(pattern: Pattern) -> dict[str, k.Kind]:
+    """Everything a pattern declares and inherits, and what the language gives its kind."""
+    names: dict[str, k.Kind] = dict(_given(pattern))
+    for item in pattern.items:
+        match item:
+            case s.Fact(name=name, type=kind):
+                names[name] = _fact(kind, item.value)
+            case s.Table(name=name, count=count):
+                element = k.Element(item, pattern.layouts.get(item.layout))
+                names[name] = k.Array(name, element, count)
+            case s.State(name=name, count=count):
+                var = k.Var(item)
+                names[name] = k.Array(name, var, count) if count else var
+            case s.Registers(registers=registers):
+                for register in registers:
+                    reg = k.Reg(register, item)
+                    many = register.count > 1
+                    names[register.name] = (
+                        k.Array(register.name, reg, register.count) if many else reg
+                    )
+            case s.Learn(rows=rows):
+                names |= {r.name: k.number(32) for r in rows if isinstance(r, s.Keep)}
+    return names
+
+
+def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
+    found: dict[str, k.Kind] = {}
+    for match in pattern.of(s.Match):
+        if match.kind == "acpi":
+            found["acpi"] = k.ACPI
+        elif match.kind == "legacy":
+            found["legacy"] = k.LEGACY
+        elif match.kind == "pci":
+            found["bar"] = k.BARS
+    if pattern.class_name == CONFIG_CLASS:
+        found |= {"function": k.FUNCTION, "bars": k.ANY_BAR}
+    return found
+
+
+def _fact(kind: str, value: s.Expr) -> k.Kind:
+    if kind == "window":
+        size = None
+        if isinstance(value, s.Call) and len(value.arguments) == 2:
+            last = value.arguments[1]
+            size = last.value if isinstance(last, s.Number) else None
+        return k.Window(size)
+    return k.Ports() if kind == "ports" else k.number(min(64, int(kind[1:6])))
+
+
+def element_number(count: int) -> k.Num:
+    """`i`, the number of an element of a table or an array of states."""
+    return k.Num(max(1, (count - 1).bit_length()), max(0, count - 1))

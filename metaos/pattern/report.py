@@ -1,0 +1,52 @@
+"""Collects the problems a check finds, each once, and finds words under which to draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from metaos.errors import Problem, Span
+from metaos.pattern.patterns import Patterns
+
+
+class Report:
+    """What is wrong so far. The same problem at the same place, seen from two members of a
+    family, is said once."""
+
+    def __init__(self, patterns: Patterns) -> None:
+        self.patterns = patterns
+        self._found: dict[tuple[str, Span, str], Problem] = {}
+        self._muted = False
+
+    def say(self, code: str, message: str, span: Span, hint: str = "") -> None:
+        if not self._muted:
+            problem = self.patterns.problem(code, message, span, hint)
+            self._found.setdefault((code, span, message), problem)
+
+    def word(self, span: Span, word: str) -> Span:
+        """Where `word` stands in the line of `span`, from its start on; else `span`."""
+        source = self.patterns.sources.get(span.file)
+        line = source.line(span.line) if source is not None else ""
+        found = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)").search(line, span.column - 1)
+        if found is None:
+            return span
+        return Span(span.file, span.line, found.start() + 1, found.end() + 1)
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """What is found inside is not said: somebody looks again."""
+        before, self._muted = self._muted, True
+        try:
+            yield
+        finally:
+            self._muted = before
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything found, in the order of the files."""
+        return tuple(p for _, p in sorted(self._found.items(), key=_place))
+
+
+def _place(entry: tuple[tuple[str, Span, str], Problem]) -> tuple[str, int, int, str, str]:
+    code, span, message = entry[0]
+    return span.file, span.line, span.column, code, message

@@ -1,0 +1,471 @@
+"""What an expression is and how wide: `width_of(expression, names) -> int | None`.
+
+    typer = Typer(names, report)
+    typer.number(expression)        # Num(bits=5, top=31), or None after a reported problem
+
+`names` are what the expression may speak of (`metaos.pattern.kinds`). Every operation is
+pure and total; a number is as wide as its widest part, a constant as wide as it must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeGuard
+
+from metaos.errors import Span, did_you_mean
+from metaos.pattern import kinds as k
+from metaos.pattern import syntax as s
+from metaos.pattern.report import Report
+from metaos.pattern.spell import spell
+
+Read = Callable[[k.Reg, s.Expr], None]
+
+
+def width_of(expression: s.Expr, names: Mapping[str, k.Kind], report: Report) -> int | None:
+    """How many bits a number has; None for what is none."""
+    with report.muted():
+        found = Typer(names, report).number(expression)
+    return found.bits if found is not None else None
+
+
+class Typer:
+    """Finds the kinds of expressions and reports what cannot be.
+
+    `read` is told of every register whose value is taken; `used` gathers the names.
+    """
+
+    def __init__(
+        self, names: Mapping[str, k.Kind], report: Report, read: Read | None = None
+    ) -> None:
+        self.names = dict(names)
+        self.later: dict[str, Span] = {}
+        self.report = report
+        self.read = read
+        self.used: set[str] = set()
+
+    def say(self, code: str, message: str, span: Span, hint: str = "") -> None:
+        self.report.say(code, message, span, hint)
+
+    # ---- what it is
+
+    def kind(self, node: s.Expr, use: bool = True) -> k.Kind:
+        """The kind of an expression; `use` False where a place is only written."""
+        match node:
+            case s.Number(value=value):
+                return k.constant(value)
+            case s.Name(text=text):
+                return self._name(node, text, use)
+            case s.Member(of=of, name=name):
+                return self._member(node, self.kind(of, use), name)
+            case s.Index(of=of, index=index):
+                return self._index(node, self.kind(of, use), index)
+            case s.Slice():
+                return self._slice(node)
+            case s.Prime(of=of):
+                return self._prime(node, self.kind(of, use))
+            case s.Reference(of=of):
+                return self._reference(node, self.kind(of, use))
+            case s.Unary():
+                return self._unary(node)
+            case s.Binary():
+                return self._binary(node)
+            case s.Call():
+                return self._call(node)
+            case s.Record():
+                hint = "'{ ... }' is what a register or an element of a table becomes"
+                return self._wrong(node, "fields in braces are no number", hint)
+            case s.String():
+                return self._wrong(node, "a text is no number")
+
+    def number(self, node: s.Expr) -> k.Num | None:
+        """The number an expression is; None if it is none, which is reported."""
+        kind = self.kind(node)
+        match kind:
+            case k.Num():
+                return kind
+            case k.Reg(block=block):
+                self._read(kind, node)
+                return k.number(block.bits)
+            case k.Var(node=state):
+                return k.number(state.bits)
+            case k.Unknown():
+                return None
+        self._wrong(node, f"'{spell(node)}' is {_spoken(kind)}, no number", _way_out(kind, node))
+        return None
+
+    def condition(self, node: s.Expr | None) -> None:
+        """Check what must be true or false, one bit."""
+        found = self.number(node) if node is not None else None
+        if node is not None and found is not None and found.top > 1:
+            self.say(
+                "E0209", f"a condition has 1 bit, '{spell(node)}' has {found.bits}", node.span,
+                f"compare it: ({spell(node)}) != 0",
+            )  # fmt: skip
+
+    def fits(self, node: s.Expr, bits: int, what: str) -> None:
+        """Check that a value fits the `bits` bits of `what`."""
+        found = self.number(node)
+        if found is None:
+            return
+        if found.value is not None:
+            if not -(1 << bits) <= found.value < 1 << bits:
+                most = f"{(1 << bits) - 1:#x}" if bits > 3 else str((1 << bits) - 1)
+                self.say(
+                    "E0203", f"{spell(node)} does not fit the {_bits(bits)} of '{what}'",
+                    node.span, f"at most {most}",
+                )  # fmt: skip
+        elif found.bits > bits and found.top >> bits:
+            self.say(
+                "E0203", f"{_bits(found.bits)} do not fit the {_bits(bits)} of '{what}'",
+                node.span, f"say which bits: ({spell(node)})[{bits - 1}:0]",
+            )  # fmt: skip
+
+    def record(self, node: s.Record, fields: tuple[s.Field, ...], what: str) -> None:
+        """Check the fields of `{ ... }` written to a register or an element called `what`."""
+        known = {f.name: f for f in fields}
+        seen: set[str] = set()
+        for part in node.fields:
+            at = self.report.word(part.span, part.name)
+            field = known.get(part.name)
+            if field is None:
+                hint = did_you_mean(part.name, known) or "it has no fields"
+                self.say("E0202", f"'{what}' has no field '{part.name}'", at, hint)
+                if part.value is not None:
+                    self.number(part.value)
+                continue
+            if part.name in seen:
+                self.say("E0210", f"'{part.name}' is said twice", at)
+            seen.add(part.name)
+            if part.value is not None:
+                self.fits(part.value, field.bits, f"{what}.{part.name}")
+            elif field.bits > 1:
+                message = f"'{part.name}' has {field.bits} bits, a flag alone is 1"
+                self.say("E0203", message, at, f"say its value: {part.name} = ...")
+
+    # ---- helpers
+
+    def _wrong(self, node: s.Expr, message: str, hint: str = "") -> k.Unknown:
+        self.say("E0206", message, node.span, hint)
+        return k.UNKNOWN
+
+    def _read(self, register: k.Reg, node: s.Expr) -> None:
+        if self.read is not None:
+            self.read(register, node)
+
+    def _name(self, node: s.Expr, text: str, use: bool) -> k.Kind:
+        if use:
+            self.used.add(text)
+        found = self.names.get(text)
+        if found is None:
+            hint = did_you_mean(text, self.names)
+            if text in self.later:
+                hint = f"it is set further down, in line {self.later[text].line}"
+            self.say("E0201", f"unknown name '{text}'", node.span, hint)
+            self.names[text] = k.UNKNOWN
+        return found or k.UNKNOWN
+
+    def _member(self, node: s.Member, of: k.Kind, name: str) -> k.Kind:
+        at = _end(node, name)
+        match of:
+            case k.Unknown():
+                return of
+            case k.Names(name=what, members=members):
+                if name in members:
+                    return members[name]
+                hint = did_you_mean(name, members)
+                self.say("E0202", f"'{what}' has no '{name}'", at, hint)
+                return k.UNKNOWN
+            case k.Reg(node=register):
+                self._read(of, node)
+                return self._field(register.fields, register.name, name, at)
+            case k.Element(layout=layout) if layout is not None:
+                return self._field(layout.fields, layout.name, name, at)
+            case k.Stretch() if name == "length":
+                return k.number(16)
+        hint = _way_out(of, node.of)
+        self.say("E0202", f"{_spoken(of)} has no '{name}'", at, hint)
+        return k.UNKNOWN
+
+    def _field(
+        self, fields: tuple[s.Field, ...], what: str, name: str, at: Span
+    ) -> k.Num | k.Unknown:
+        for field in fields:
+            if field.name == name:
+                return k.number(field.bits) if field.bits > 1 else k.BIT
+        hint = did_you_mean(name, [f.name for f in fields]) or "it lists no fields"
+        self.say("E0202", f"'{what}' has no field '{name}'", at, hint)
+        return k.UNKNOWN
+
+    def _index(self, node: s.Index, of: k.Kind, index: s.Expr) -> k.Kind:
+        found = self.number(index)
+        match of:
+            case k.Unknown():
+                return of
+            case k.Array(name=name, of=element, count=count):
+                if found is not None:
+                    self._bounded(index, found, name, count)
+                return element
+            case k.Num() | k.Var() | k.Reg():
+                self._bit(node, of, found, index)
+                return k.BIT
+        return self._wrong(node, f"{_spoken(of)} has no elements")
+
+    def _bounded(self, index: s.Expr, found: k.Num, name: str, count: int) -> None:
+        """An index is in range by what it is; nothing is tested when the image runs."""
+        if found.value is not None:
+            if not 0 <= found.value < count:
+                message = f"'{name}' has elements 0 to {count - 1}, no {spell(index)}"
+                self.say("E0207", message, index.span)
+        elif found.top >= count and 1 << found.bits > count:
+            widest = count.bit_length() - 1
+            hint = f"a number of {_bits(widest)} cannot leave it: ({spell(index)})[{widest - 1}:0]"
+            self.say(
+                "E0207", f"'{name}' has {count} elements, an index of {_bits(found.bits)} can "
+                "leave it", index.span, hint if widest else "",
+            )  # fmt: skip
+
+    def _bit(self, node: s.Index, of: k.Kind, found: k.Num | None, index: s.Expr) -> None:
+        bits = self._width(of, node.of)
+        if found is None or bits is None:
+            return
+        if found.value is None:
+            self.say("E0205", "which bit is meant must be a constant", index.span)
+        elif not 0 <= found.value < bits:
+            message = f"'{spell(node.of)}' has bits {bits - 1}:0, no {spell(index)}"
+            self.say("E0205", message, index.span)
+
+    def _width(self, kind: k.Kind, node: s.Expr) -> int | None:
+        """The width of a kind that is a number; a register is read."""
+        match kind:
+            case k.Num(value=None, bits=bits):
+                return bits
+            case k.Num():
+                return 64
+            case k.Var(node=state):
+                return state.bits
+            case k.Reg(block=block):
+                self._read(kind, node)
+                return block.bits
+        return None
+
+    def _slice(self, node: s.Slice) -> k.Kind:
+        kind = self.kind(node.of)
+        high, low = self.number(node.high), self.number(node.low)
+        bits = self._width(kind, node.of)
+        if bits is None:
+            if not isinstance(kind, k.Unknown):
+                return self._wrong(node, f"{_spoken(kind)} has no bits", _way_out(kind, node.of))
+            return k.UNKNOWN
+        return self.slice_bits(node, bits, high, low)
+
+    def slice_bits(self, node: s.Slice, bits: int, high: k.Num | None, low: k.Num | None) -> k.Kind:
+        """The number that bits `high` to `low` of `bits` bits make."""
+        if high is None or low is None:
+            return k.UNKNOWN
+        if high.value is None or low.value is None:
+            self.say("E0205", "the ends of a slice must be constants", node.span)
+        elif high.value < low.value:
+            hint = f"the higher bit comes first: [{low.value}:{high.value}]"
+            message = f"bits {high.value}:{low.value} run backwards"
+            self.say("E0205", message, node.span, hint)
+        elif high.value >= bits:
+            message = f"'{spell(node.of)}' has bits {bits - 1}:0, no {high.value}:{low.value}"
+            self.say("E0205", message, node.span)
+        else:
+            return k.number(high.value - low.value + 1)
+        return k.UNKNOWN
+
+    def _prime(self, node: s.Prime, of: k.Kind) -> k.Kind:
+        match of:
+            case k.Unknown() | k.Var() | k.Array(of=k.Var()):
+                return of
+        hint = "only a state has a new value beside its old one"
+        return self._wrong(node, f"{_spoken(of)} has no new value", hint)
+
+    def _reference(self, node: s.Reference, of: k.Kind) -> k.Kind:
+        match of:
+            case k.Unknown() | k.Element() | k.Array(of=k.Element()):
+                return k.ADDRESS
+        return self._wrong(node, f"{_spoken(of)} has no address", "a table has, and its elements")
+
+    # ---- operations
+
+    def _unary(self, node: s.Unary) -> k.Kind:
+        found = self.number(node.operand)
+        if node.operator == "!":
+            return k.TRUTH
+        if found is None:
+            return k.UNKNOWN
+        return k.constant(~found.value) if found.value is not None else k.number(found.bits)
+
+    def _binary(self, node: s.Binary) -> k.Kind:
+        if node.operator in ("==", "!="):
+            left = self.kind(node.left)
+            if isinstance(left, k.Stretch):
+                return self._same_bytes(node)
+        a, b = self.number(node.left), self.number(node.right)
+        if node.operator in ("==", "!=", "<", "<="):
+            if a is not None and b is not None:
+                self._comparable(node, a, b)
+            return k.TRUTH
+        if a is None or b is None:
+            return k.UNKNOWN
+        if node.operator in ("&", "|", "^"):
+            self._same_sort(node, a, b)
+        if a.value is not None and b.value is not None:
+            return self._constants(node, a.value, b.value)
+        return self._sized(node.operator, a, b)
+
+    def _same_bytes(self, node: s.Binary) -> k.Kind:
+        if not isinstance(self.kind(node.right), k.Stretch | k.Unknown):
+            self._wrong(node.right, f"'{spell(node.right)}' is not bytes, the other side is")
+        return k.TRUTH
+
+    def _comparable(self, node: s.Binary, a: k.Num, b: k.Num) -> None:
+        """A comparison whose result is known says something else than it means."""
+        for number, constant, of, at in (
+            (a, b, node.left, node.right),
+            (b, a, node.right, node.left),
+        ):
+            if constant.value is None or number.value is not None:
+                continue
+            if constant.value > number.top:
+                self.say(
+                    "E0204", f"'{spell(of)}' has {_bits(number.bits)}, it is never "
+                    f"{spell(at)}", at.span, f"it is at most {number.top:#x}",
+                )  # fmt: skip
+        if node.operator == "<" and b.value == 0:
+            self.say("E0204", "no number is below 0", node.span)
+
+    def _same_sort(self, node: s.Binary, a: k.Num, b: k.Num) -> None:
+        """`x & 1 == 1` means `x & (1 == 1)`."""
+        for wide, narrow, comparison in ((a, b, node.right), (b, a, node.left)):
+            if narrow.truth and wide.top > 1 and _compares(comparison):
+                hint = f"comparisons bind tighter; is {spell(_meant(node, comparison))} meant?"
+                self.say(
+                    "E0209", f"'{node.operator}' joins {_bits(wide.bits)} with the truth of "
+                    f"'{spell(comparison)}'", node.span, hint,
+                )  # fmt: skip
+                return
+
+    def _constants(self, node: s.Binary, a: int, b: int) -> k.Kind:
+        if node.operator in ("<<", ">>"):
+            if not 0 <= b < 64:
+                self.say("E0205", f"a shift by {b} leaves nothing of 64 bits", node.right.span)
+                return k.UNKNOWN
+            return k.constant(a << b if node.operator == "<<" else a >> b)
+        results = {"+": a + b, "-": a - b, "*": a * b, "&": a & b, "|": a | b, "^": a ^ b}
+        value = results[node.operator]
+        if abs(value) >> 64:
+            self.say("E0203", f"'{spell(node)}' has more than 64 bits", node.span)
+            return k.UNKNOWN
+        return k.constant(value)
+
+    def _sized(self, operator: str, a: k.Num, b: k.Num) -> k.Num:
+        bits = max(a.bits, b.bits)
+        full = (1 << bits) - 1
+        match operator:
+            case "&":
+                bits, top = min(a.bits, b.bits), min(a.top, b.top)
+                return k.Num(bits, top, truth=a.truth and b.truth)
+            case "|" | "^":
+                top = (1 << max(a.top.bit_length(), b.top.bit_length())) - 1
+                return k.Num(bits, top, truth=a.truth and b.truth)
+            case "+":
+                return k.Num(bits, a.top + b.top)
+            case "*":
+                return k.Num(bits, a.top * b.top)
+            case ">>" if b.value is not None and b.value >= 0:
+                return k.Num(max(1, a.bits - b.value), a.top >> min(b.value, 64))
+            case ">>":
+                return k.Num(a.bits, a.top)
+            case "<<":
+                by = b.value if b.value is not None and 0 <= b.value <= 64 else 0
+                return k.Num(a.bits, (a.top << by) if b.value is not None else (1 << a.bits) - 1)
+        return k.Num(bits, full)
+
+    def _call(self, node: s.Call) -> k.Kind:
+        at = self.report.word(node.span, node.function)
+        arity = k.FUNCTIONS.get(node.function)
+        if arity is None:
+            hint = did_you_mean(node.function, k.FUNCTIONS)
+            self.say("E0208", f"unknown function '{node.function}'", at, hint)
+            return k.UNKNOWN
+        given, (least, most) = len(node.arguments), arity
+        if not least <= given <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            message = f"'{node.function}' takes {wanted} arguments, given {given}"
+            self.say("E0208", message, at)
+            return k.UNKNOWN
+        if node.function == "memory":
+            found = [self.number(argument) for argument in node.arguments]
+            return k.Window(found[1].value if found[1] is not None else None)
+        for argument in node.arguments:
+            if node.function == "update" or not isinstance(self.kind(argument), k.Stretch):
+                self.number(argument)
+        return k.number(16)
+
+
+def _compares(node: s.Expr) -> TypeGuard[s.Binary]:
+    return isinstance(node, s.Binary) and node.operator in ("==", "!=", "<", "<=")
+
+
+def _meant(node: s.Binary, comparison: s.Binary) -> s.Binary:
+    """`(x & 1) == 1` for `x & (1 == 1)`, `r == (x | 1)` for `(r == x) | 1`."""
+    left, right = comparison.left, comparison.right
+    if comparison is node.right:
+        left = s.Binary(node.operator, node.left, left, node.span)
+    else:
+        right = s.Binary(node.operator, right, node.right, node.span)
+    return s.Binary(comparison.operator, left, right, node.span)
+
+
+def _bits(count: int) -> str:
+    return "1 bit" if count == 1 else f"{count} bits"
+
+
+def _end(node: s.Expr, word: str) -> Span:
+    """The last `word` of an expression."""
+    span = node.span
+    return Span(
+        span.file, span.line, max(span.column, span.end_column - len(word)), span.end_column
+    )
+
+
+def _spoken(kind: k.Kind) -> str:
+    """What a kind is, in a sentence."""
+    match kind:
+        case k.Array(of=k.Element()):
+            return "a table"
+        case k.Array(of=k.Reg()):
+            return "an array of registers"
+        case k.Array(of=k.Var()):
+            return "an array of states"
+        case k.Array():
+            return "a list"
+        case k.Element(layout=layout):
+            return "an element of a table" if layout is not None else "a buffer of bytes"
+        case k.Window():
+            return "a window"
+        case k.Ports():
+            return "a block of ports"
+        case k.Stretch():
+            return "a stretch of bytes"
+        case k.Names(name=name):
+            return f"'{name}'"
+        case k.Reg():
+            return "a register"
+        case k.Var():
+            return "a state"
+    return "a number"
+
+
+def _way_out(kind: k.Kind, node: s.Expr) -> str:
+    match kind:
+        case k.Array(count=count):
+            return f"say which one: {spell(node)}[0] to {spell(node)}[{count - 1}]"
+        case k.Element(layout=layout) if layout is not None:
+            return f"say which field: {', '.join(f.name for f in layout.fields)}"
+        case k.Names(members=members):
+            return f"it has {', '.join(sorted(members))}"
+    return ""
