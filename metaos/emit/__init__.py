@@ -1,1 +1,1 @@
-"""TODO"""
+"""IR to machine code: one LLVM module, one object, one `Code` a device and phase."""

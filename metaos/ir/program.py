@@ -18,6 +18,10 @@ SHADOW = 1 << 30
 """Distance in bytes from every mapped place to its scratch twin."""
 
 
+ABSOLUTE = "absolute"
+"""The symbol whose address is 0, for accesses whose whole address is in the indices."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A place symbol and a constant byte offset; indices are the op's arguments."""

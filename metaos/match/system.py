@@ -2,7 +2,7 @@
 
     name = "echo"
     address = "10.0.2.15/24"
-    services = ["banner", "ping"]
+    services = ["greeting"]
 
 Services are named as the patterns name them; whether there is such a pattern is asked
 when patterns are bound, not here. The schema is published as docs/system.schema.json.
@@ -21,7 +21,6 @@ from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.resources import SYSTEMS
 
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-_HOST = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 
 
@@ -29,15 +28,12 @@ class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What an image is to do.
 
     `address` is the first network card's, with its prefix length; further cards count up
-    from it. `services` are names of patterns, in the file's order. `banner` is what the
-    consoles show at start; empty: what the pattern says.
+    from it. `services` are names of patterns, in the file's order.
     """
 
     name: Name
     address: Annotated[str, msgspec.Meta(description="address/prefix, as 10.0.2.15/24")]
     services: tuple[Name, ...]
-    hostname: Annotated[str, msgspec.Meta(pattern=_HOST)] = "metaos"
-    banner: Annotated[str, msgspec.Meta(max_length=80, pattern=r"^[ -~]*$")] = ""
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:

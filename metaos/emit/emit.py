@@ -1,0 +1,142 @@
+"""`emit(program, features) -> Code`: through LLVM to bytes, relocations and pattern lines."""
+
+from __future__ import annotations
+
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import llvmlite.binding as llvm
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+
+from metaos.emit.code import Code, Line, Relocation
+from metaos.emit.llvm import module
+from metaos.emit.target import BASELINE, TRIPLE
+from metaos.errors import MetaosError, Span
+from metaos.ir.program import Program
+
+RELOCATIONS = {1: "64", 2: "PC32", 4: "PLT32", 10: "32", 11: "32S"}
+"""ELF x86-64 relocation types the linker applies. Source: System V ABI AMD64 §4.4.1."""
+
+
+@cache
+def _target() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    # Selects must stay selects, and invented instructions must not borrow a line.
+    llvm.set_option("metaos", "-x86-cmov-converter=0")
+    llvm.set_option("metaos", "-use-unknown-locations=Enable")
+    return llvm.Target.from_triple(TRIPLE)
+
+
+@cache
+def _machine(features: tuple[str, ...]) -> Any:
+    wanted = ",".join((*BASELINE, *(f"+{f}" for f in features)))
+    return _target().create_target_machine(
+        cpu="x86-64", features=wanted, opt=2, reloc="static", codemodel="small"
+    )
+
+
+def llvm_version() -> str:
+    """LLVM's version, for the manifest."""
+    return ".".join(map(str, llvm.llvm_version_info))
+
+
+def assembly(program: Program, features: tuple[str, ...]) -> str:
+    """The assembly text of a program, for `--dump asm`."""
+    machine = _machine(features)
+    parsed = llvm.parse_assembly(module(program))
+    return str(machine.emit_assembly(parsed))
+
+
+def emit(program: Program, features: tuple[str, ...]) -> Code:
+    """Machine code of one program; `features` are LLVM's names of what the CPU has."""
+    if not program.ops:
+        return Code(program.device, program.phase, b"", (), ())
+    text = module(program)
+    machine = _machine(features)
+    try:
+        parsed = llvm.parse_assembly(text)
+        parsed.verify()
+    except RuntimeError as error:
+        raise MetaosError(
+            f"LLVM refuses the code of {program.device}, phase {program.phase}: {error}",
+            hint="this is a defect of MetaOS; please report it with the pattern",
+        ) from error
+    return _read(program, bytes(machine.emit_object(parsed)))
+
+
+def _read(program: Program, data: bytes) -> Code:
+    elf = ELFFile(BytesIO(data))
+    section = elf.get_section_by_name(".text")
+    if section is None:
+        raise MetaosError(f"LLVM made no code for {program.device}, phase {program.phase}")
+    for other in elf.iter_sections():
+        loaded = other["sh_flags"] & SH_FLAGS.SHF_ALLOC and other["sh_size"]
+        if loaded and other.name not in (".text", ".eh_frame"):
+            raise MetaosError(
+                f"LLVM put {other['sh_size']} bytes of {program.device}, phase "
+                f"{program.phase} into section {other.name}: nothing but code is expected"
+            )
+    text = section.data()
+    return Code(
+        program.device, program.phase, text, _relocations(program, elf), _lines(elf, len(text))
+    )
+
+
+def _relocations(program: Program, elf: ELFFile) -> tuple[Relocation, ...]:
+    table = elf.get_section_by_name(".rela.text")
+    if not isinstance(table, RelocationSection):
+        return ()
+    symbols = elf.get_section(table["sh_link"])
+    found = []
+    for entry in table.iter_relocations():
+        kind = RELOCATIONS.get(entry["r_info_type"])
+        name = symbols.get_symbol(entry["r_info_sym"]).name
+        if kind is None:
+            raise MetaosError(
+                f"{program.device}, phase {program.phase}: LLVM asks for relocation type "
+                f"{entry['r_info_type']} of '{name}', which the linker does not know"
+            )
+        found.append(Relocation(entry["r_offset"], kind, name, entry["r_addend"]))
+    return tuple(sorted(found, key=lambda r: r.offset))
+
+
+def _lines(elf: ELFFile, size: int) -> tuple[Line, ...]:
+    """The line table; bytes LLVM gives no line take the one before, as inferred."""
+    dwarf = elf.get_dwarf_info(relocate_dwarf_sections=True)
+    rows: list[tuple[int, Span | None]] = []
+    for unit in dwarf.iter_CUs():
+        table = dwarf.line_program_for_CU(unit)
+        if table is None:
+            continue
+        names = [entry.name.decode() for entry in table["file_entry"]]
+        for entry in table.get_entries():
+            state = entry.state
+            if state is None or state.end_sequence:
+                continue
+            span = None
+            if state.line:
+                column = max(state.column, 1)
+                span = Span(names[state.file - 1], state.line, column, column + 1)
+            rows.append((state.address, span))
+    rows.sort(key=lambda r: r[0])
+    return _spread(rows, size)
+
+
+def _spread(rows: list[tuple[int, Span | None]], size: int) -> tuple[Line, ...]:
+    first = next((span for _, span in rows if span is not None), None)
+    lines: list[Line] = []
+    last = first
+    starts = [at for at, _ in rows] + [size]
+    for number, (at, span) in enumerate(rows):
+        end = starts[number + 1]
+        if end <= at:
+            continue
+        exact, last = span is not None, span or last
+        if last is not None:
+            lines.append(Line(at, end, last, exact))
+    return tuple(lines)

@@ -1,0 +1,72 @@
+"""Initial values of tables and states, as arithmetic progressions the loader writes."""
+
+from __future__ import annotations
+
+from metaos.link.parts import Fill
+from metaos.lower.plan import DevicePlan, fail
+from metaos.match.facts import number
+from metaos.pattern import syntax as s
+
+
+def fills(
+    device: DevicePlan,
+    initial: s.Expr | None,
+    count: int,
+    stride: int,
+    layout: s.Layout | None,
+    scale: int = 0,
+) -> tuple[Fill, ...]:
+    """The fills that give element i the value of `initial`, in which `i` is its number."""
+    if initial is None:
+        return ()
+    if layout is None:
+        return _progression(device, initial, count, stride, 0, scale)
+    if not isinstance(initial, s.Record):
+        raise fail(initial.span, "E0480", "a table starts as { field = value, ... }")
+    result: list[Fill] = []
+    flags: dict[int, int] = {}
+    for part in initial.fields:
+        field = layout.field(part.name)
+        if field is None:
+            raise fail(part.span, "E0414", f"no field '{part.name}' in '{layout.name}'")
+        offset, low = field.low // 32 * 4, field.low % 32
+        if part.value is None or isinstance(part.value, s.Number):
+            value = 1 if part.value is None else part.value.value
+            flags[offset] = flags.get(offset, 0) | value << low
+        elif low:
+            raise fail(part.span, "E0481", "a field that varies starts at a 32-bit boundary")
+        else:
+            result += _progression(device, part.value, count, stride, offset, 0)
+    result += [Fill(at, count, stride, value) for at, value in flags.items() if value]
+    return tuple(result)
+
+
+def _progression(
+    device: DevicePlan, node: s.Expr, count: int, stride: int, offset: int, scale: int
+) -> tuple[Fill, ...]:
+    values = [_value(device, node, i) for i in range(count)]
+    symbol = values[0][1]
+    numbers = [v << scale for v, _ in values]
+    step = numbers[1] - numbers[0] if count > 1 else 0
+    if any(b - a != step for a, b in zip(numbers, numbers[1:], strict=False)):
+        raise fail(node.span, "E0482", "initial values are equal or evenly spaced")
+    if not 0 <= step < 1 << 16:
+        raise fail(node.span, "E0483", f"initial values {step} apart: at most 65535")
+    if not symbol and not step and not numbers[0]:
+        return ()
+    return (Fill(offset, count, stride, numbers[0], step, symbol),)
+
+
+def _value(device: DevicePlan, node: s.Expr, i: int) -> tuple[int, str]:
+    """A number and the symbol it is relative to."""
+    names = {**device.numbers, "i": i}
+    match node:
+        case s.Reference(of=s.Name(text=text)) if text in device.tables:
+            return 0, device.tables[text].symbol
+        case s.Reference(of=s.Index(of=s.Name(text=text), index=index)) if text in device.tables:
+            table = device.tables[text]
+            at = number(index, device.device, names)
+            if not 0 <= at < table.count:
+                raise fail(node.span, "E0484", f"'{text}' has no element {at}")
+            return at * table.stride, table.symbol
+    return number(node, device.device, names), ""

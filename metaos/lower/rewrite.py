@@ -1,0 +1,115 @@
+"""In-place rewrites of a frame: bytes and where they come from, stored in few wide words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metaos.errors import Span
+from metaos.ir.build import Builder
+from metaos.ir.program import Op
+from metaos.lower.turn import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class ByteSource:
+    """One byte of an answer: a `constant`, byte `number` of the frame, of the place
+    `symbol`, or of the number `value` (little-endian)."""
+
+    kind: str
+    number: int
+    symbol: str = ""
+    span: Span | None = None
+    value: Op | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`size` bytes stored at once at frame offset `offset`."""
+
+    offset: int
+    size: int
+    source: ByteSource
+    constant: int = 0
+
+
+def chunks(sources: dict[int, ByteSource]) -> tuple[Chunk, ...]:
+    """Cover the bytes with power-of-two stores, in order of offset.
+
+    A copy may be wider than its run where later stores set the bytes beyond it.
+    """
+    result: list[Chunk] = []
+    offsets = sorted(sources)
+    position = 0
+    while position < len(offsets):
+        start = offsets[position]
+        run = _run(sources, start)
+        source = sources[start]
+        if source.kind == "value":
+            size = run
+        elif source.kind == "constant":
+            size = next(n for n in (4, 2, 1) if n <= run)
+        else:
+            size = next(n for n in (8, 4, 2, 1) if n <= run)
+            wide = next((n for n in (2, 4, 8) if n >= run), size)
+            if wide > size and all(o in sources for o in range(start + run, start + wide)):
+                result.append(Chunk(start, wide, source))
+                position += run
+                continue
+        data = bytes(sources[start + i].number & 0xFF for i in range(size))
+        result.append(Chunk(start, size, source, int.from_bytes(data, "little")))
+        position += size
+    return tuple(result)
+
+
+def _run(sources: dict[int, ByteSource], start: int) -> int:
+    """Bytes from `start` that come from one place in order."""
+    first, length = sources[start], 1
+    while (next_byte := sources.get(start + length)) is not None:
+        same = (next_byte.kind, next_byte.symbol) == (first.kind, first.symbol)
+        follows = first.kind == "constant" or next_byte.number == first.number + length
+        if not same or not follows or next_byte.value is not first.value:
+            break
+        length += 1
+    return length
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One service's stores under its gate."""
+
+    gate: Op
+    chunks: tuple[Chunk, ...]
+
+    def reads(self, span: tuple[int, int]) -> bool:
+        """Whether a copied byte lies in [start, end)."""
+        return any(
+            c.source.kind == "frame"
+            and c.source.number < span[1]
+            and span[0] < c.source.number + c.size
+            for c in self.chunks
+        )
+
+    def writes(self) -> list[tuple[int, int]]:
+        return [(c.offset, c.offset + c.size) for c in self.chunks]
+
+    def load(self, b: Builder, frame: Frame) -> list[Op]:
+        """The chunks' values, read before any is stored."""
+        values = []
+        for chunk in self.chunks:
+            source, bits = chunk.source, chunk.size * 8
+            with b.at(source.span):
+                if source.kind == "constant":
+                    values.append(b.const(chunk.constant, bits))
+                elif source.kind == "value":
+                    assert source.value is not None
+                    values.append(source.value)
+                elif source.kind == "frame":
+                    values.append(b.load(bits, frame.symbol, source.number, (frame.index,)))
+                else:
+                    values.append(b.load(bits, source.symbol, source.number))
+        return values
+
+    def store(self, b: Builder, frame: Frame, values: list[Op]) -> None:
+        for chunk, value in zip(self.chunks, values, strict=True):
+            with b.at(chunk.source.span):
+                b.store(value, frame.symbol, chunk.offset, (frame.index, self.gate))

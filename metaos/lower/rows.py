@@ -1,0 +1,183 @@
+"""Sequences and guards to rows: what a stepper reads, one row a turn.
+
+A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem, config,
+port8, port16, port32, cpuid0 to cpuid3; ACTION write, test or keep. A test passes when
+`(found - value) & mask == 0`, which for a value within the mask is equality under the
+mask, and for mask 0x80000000 is "at least value". Memory is accessed in 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metaos.errors import Span
+from metaos.lower.plan import DevicePlan, RegisterPlan, fail
+from metaos.lower.text import Texts
+from metaos.match.facts import number
+from metaos.pattern import syntax as s
+
+FULL = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A 32-bit number of a row: a constant, or the address of `symbol` plus it."""
+
+    value: int
+    symbol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `limit` in nanoseconds: 0 for one that must pass at once; `site` its text."""
+
+    kind: str
+    place: Cell
+    value: Cell
+    mask: int
+    limit: int
+    site: int
+    device: str
+    span: Span
+    facts: tuple[str, ...] = ()
+
+
+def config_address(address: str) -> int:
+    """bus << 16 | device << 11 | function << 8 of "00:03.0".
+
+    Source: PCI Local Bus Specification 3.0 §3.2.2.3.2.
+    """
+    bus, device, function = int(address[:2], 16), int(address[3:5], 16), int(address[6:], 16)
+    return bus << 16 | device << 11 | function << 8
+
+
+@dataclass(slots=True)
+class RowLowering:
+    """Lowers the rows of one device. `names` are build-time numbers such as `bar.size`."""
+
+    plan: DevicePlan
+    texts: Texts
+    names: Mapping[str, int]
+    lists: Mapping[str, tuple[Mapping[str, int], ...]]
+    config: int | None
+    facts: tuple[str, ...] = ()
+
+    def lower(self, rows: tuple[s.Row, ...]) -> list[Row]:
+        result: list[Row] = []
+        for row in rows:
+            match row:
+                case s.Each(name=name, body=body):
+                    for member in self.lists.get(name, ()):
+                        inner = {f"{name}.{k}": v for k, v in member.items()}
+                        result += self._with({**self.names, **inner}).lower(body)
+                case s.Write() if self._given(row.given):
+                    result += self._write(row)
+                case s.Await() if self._given(row.given):
+                    result.append(self._test(row.condition, row.within, row.message, row.span))
+                case s.Expect() if self._given(row.given):
+                    result.append(self._test(row.condition, 0, row.message, row.span))
+        return result
+
+    def _with(self, names: Mapping[str, int]) -> RowLowering:
+        return RowLowering(self.plan, self.texts, names, self.lists, self.config, self.facts)
+
+    def _given(self, given: s.Expr | None) -> bool:
+        return given is None or bool(self._number(given))
+
+    def _number(self, node: s.Expr) -> int:
+        return number(node, self.plan.device, {**self.plan.numbers, **self.names})
+
+    def _register(self, node: s.Expr) -> tuple[RegisterPlan, Cell, str]:
+        """A register's plan, place and space."""
+        index, name = 0, node
+        if isinstance(node, s.Index):
+            index, name = self._number(node.index), node.of
+        register = self.plan.registers.get(name.text) if isinstance(name, s.Name) else None
+        if register is None:
+            raise fail(node.span, "E0460", "a row's place is a register")
+        if index >= register.node.count:
+            raise fail(node.span, "E0461", f"'{register.node.name}' has {register.node.count}")
+        at = register.number + index * register.bits // 8
+        if register.space == "mmio":
+            if register.bits != 32:
+                raise fail(node.span, "E0462", "rows access memory registers of 32 bits")
+            return register, Cell(at, register.symbol), "mem"
+        if register.space == "config":
+            if self.config is None:
+                raise fail(node.span, "E0463", "only PCI functions have config space")
+            return register, Cell(self.config + at), "config"
+        return register, Cell(at), f"port{register.bits}"
+
+    def _row(
+        self, kind: str, place: Cell, value: Cell, span: Span, *, mask: int = 0,
+        limit: int = 0, site: int = 0, facts: tuple[str, ...] = (),
+    ) -> Row:  # fmt: skip
+        where = (*self.facts, *facts)
+        return Row(kind, place, value, mask, limit, site, self.plan.address, span, where)
+
+    def _write(self, row: s.Write) -> list[Row]:
+        state = self._state_slice(row.target)
+        if state is not None:
+            node = row.value.of if isinstance(row.value, s.Member) else row.value
+            register, place, space = self._register(node)
+            facts = (register.fact,)
+            return [self._row(f"{space}.keep", place, state, row.span, facts=facts)]
+        register, place, space = self._register(row.target)
+        value = self._value(register, row.value)
+        facts = (register.fact,)
+        return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
+
+    def _state_slice(self, target: s.Expr) -> Cell | None:
+        """Where a state, or 32-bit-aligned bits of one, lies."""
+        node, low = target, 0
+        if isinstance(target, s.Slice):
+            node, low = target.of, self._number(target.low)
+        state = self.plan.states.get(node.text) if isinstance(node, s.Name) else None
+        if state is None:
+            return None
+        if low % 32:
+            raise fail(target.span, "E0464", "a row writes a state from bit 0, 32, ... upwards")
+        return Cell(low // 8, state.symbol)
+
+    def _value(self, register: RegisterPlan, node: s.Expr) -> Cell:
+        match node:
+            case s.Reference(of=s.Name(text=text)) if text in self.plan.tables:
+                return Cell(0, self.plan.tables[text].symbol)
+            case s.Record(fields=parts):
+                fields = {f.name: f for f in register.node.fields}
+                word = 0
+                for part in parts:
+                    if part.name not in fields:
+                        raise fail(part.span, "E0414", f"no field '{part.name}'")
+                    value = 1 if part.value is None else self._number(part.value)
+                    word |= value << fields[part.name].low
+                return Cell(word & FULL)
+        return Cell(self._number(node) & ((1 << register.bits) - 1))
+
+    def _test(self, condition: s.Expr, limit: int, message: str, span: Span) -> Row:
+        if not isinstance(condition, s.Binary) or condition.operator != "==":
+            raise fail(condition.span, "E0465", "a row tests 'register == value'")
+        left, field = condition.left, None
+        if isinstance(left, s.Member):
+            register, place, space = self._register(left.of)
+            field = next((f for f in register.node.fields if f.name == left.name), None)
+            if field is None:
+                raise fail(left.span, "E0414", f"no field '{left.name}'")
+        else:
+            register, place, space = self._register(left)
+        low, bits = (field.low, field.bits) if field else (0, register.bits)
+        mask = ((1 << bits) - 1) << low
+        value = self._number(condition.right) << low & mask
+        site = self.texts.add(self._titled(message, span), {}, self.plan.address, span)
+        facts = (register.fact,)
+        return self._row(
+            f"{space}.test", place, Cell(value), span, mask=mask, limit=limit, site=site,
+            facts=facts,
+        )  # fmt: skip
+
+    def _titled(self, message: str, span: Span) -> str:
+        """A message that shows nothing by itself gets the device, the line and what was read."""
+        if "{" in message:
+            return message
+        return f"{self.plan.address} {span.file}:{span.line}: {message}, found {{found:x8}}"

@@ -1,0 +1,294 @@
+"""The stepper of a start phase: a straight line that does one row a turn.
+
+Columns in which all rows agree are folded into the code; the others make up the rows'
+table. `stepper(phase, rows, ...)` gives the program and the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from metaos.emit.code import Relocation
+from metaos.ir.build import Builder
+from metaos.ir.program import ABSOLUTE, Op, Program
+from metaos.link.parts import Datum, DatumLine
+from metaos.lower.plan import fail
+from metaos.lower.rows import FULL, Cell, Row
+from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
+
+CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
+PLATFORM = "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """A counter that bounds waiting: its port, width and rate."""
+
+    port: int
+    port_bits: int
+    bits: int
+    hertz: int
+
+    def of(self, nanoseconds: int) -> int:
+        """Ticks in a time, rounded up."""
+        return -(-nanoseconds * self.hertz // 1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigAccess:
+    """How config space is reached: the two ports, and the bits that enable an access."""
+
+    select: int
+    data: int
+    enable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number of each row: `bytes` wide at `offset`, 0 wide where all are `constant`."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    bytes: int
+    offset: int
+    flip: int
+
+
+KINDS = (
+    "mem.write", "mem.test", "mem.keep", "config.write", "config.test", "port8.write",
+    "port8.test", "port16.write", "port16.test", "port32.write", "port32.test",
+    "cpuid0.test", "cpuid1.test", "cpuid2.test", "cpuid3.test",
+)  # fmt: skip
+
+
+def stepper(
+    phase: str,
+    rows: tuple[Row, ...],
+    *,
+    then: str,
+    ticks: Ticks | None,
+    config: ConfigAccess | None,
+) -> tuple[Program, Datum]:
+    """The program and the table of a phase that goes to phase `then` after its last row."""
+    kinds = tuple(k for k in KINDS if any(r.kind == k for r in rows))
+    unknown = next((r for r in rows if r.kind not in KINDS), None)
+    if unknown is not None:
+        raise fail(unknown.span, "E0466", f"no row can be '{unknown.kind}'")
+    if ticks is None and (waits := [r for r in rows if r.limit]):
+        raise fail(waits[0].span, "E0467", "no clock on this machine bounds this 'await'")
+    columns, stride = _columns(rows, kinds, ticks)
+    symbol = f"rows.{phase}"
+    line = _Stepper(phase, symbol, columns, kinds, ticks, config, stride, len(rows))
+    return line.program(then), _datum(symbol, phase, rows, columns, stride)
+
+
+def _columns(
+    rows: tuple[Row, ...], kinds: tuple[str, ...], ticks: Ticks | None
+) -> tuple[dict[str, Column], int]:
+    cells = {
+        "place": [r.place for r in rows],
+        "value": [r.value for r in rows],
+        "mask": [Cell(r.mask) for r in rows],
+        "limit": [Cell(ticks.of(r.limit) if ticks else 0) for r in rows],
+        "site": [Cell(r.site) for r in rows],
+        "kind": [Cell(1 << kinds.index(r.kind)) for r in rows],
+    }
+    columns, offset = {}, 0
+    for name, column in sorted(cells.items(), key=lambda c: (-_width(c[1]), c[0])):
+        width = _width(column)
+        flip = _flip(column) if width == 4 else 0
+        columns[name] = Column(name, tuple(column), width, offset, flip)
+        offset += width
+    return columns, offset
+
+
+def _width(cells: list[Cell]) -> int:
+    """Bytes for every cell; 0 where they are one constant."""
+    if len(set(cells)) == 1 and not cells[0].symbol:
+        return 0
+    if any(c.symbol for c in cells):
+        return 4
+    return next(n for n in (1, 2, 4) if all(c.value < 1 << 8 * n for c in cells))
+
+
+def _flip(cells: list[Cell]) -> int:
+    """All ones where complements have fewer bytes that are not 0."""
+    if any(c.symbol for c in cells):
+        return 0
+
+    def count(flip: int) -> int:
+        return sum(4 - (c.value ^ flip).to_bytes(4, "little").count(0) for c in cells)
+
+    return FULL if count(FULL) < count(0) else 0
+
+
+def _datum(
+    symbol: str, phase: str, rows: tuple[Row, ...], columns: dict[str, Column], stride: int
+) -> Datum:
+    data = bytearray(stride * len(rows))
+    relocations: list[Relocation] = []
+    for column in columns.values():
+        for number, cell in enumerate(column.cells):
+            at = number * stride + column.offset
+            if not column.bytes:
+                continue
+            if cell.symbol:
+                relocations.append(Relocation(at, "32", cell.symbol, cell.value))
+            else:
+                word = (cell.value ^ column.flip).to_bytes(4, "little")
+                data[at : at + column.bytes] = word[: column.bytes]
+    lines = tuple(
+        DatumLine(n * stride, (n + 1) * stride, row.device, "row", row.span, row.facts)
+        for n, row in enumerate(rows)
+        if stride
+    )
+    relocations.sort(key=lambda r: r.offset)
+    return Datum(symbol, (phase,), bytes(data), 1, tuple(relocations), lines)
+
+
+class _Stepper:
+    """Builds the straight line: access, test, time, advance."""
+
+    def __init__(
+        self, phase: str, symbol: str, columns: dict[str, Column], kinds: tuple[str, ...],
+        ticks: Ticks | None, config: ConfigAccess | None, stride: int, count: int,
+    ) -> None:  # fmt: skip
+        self.b = Builder(PLATFORM, phase)
+        self.phase, self.symbol, self.columns, self.kinds = phase, symbol, columns, kinds
+        self.ticks, self.config, self.stride, self.count = ticks, config, stride, count
+
+    def column(self, name: str) -> Op:
+        column = self.columns[name]
+        if not column.bytes:
+            return self.b.const(column.cells[0].value, 32)
+        word = self.b.load(8 * column.bytes, self.symbol, column.offset, (self.at,))
+        word = self.b.resize(word, 32)
+        return self.b.xor(word, self.b.const(column.flip, 32)) if column.flip else word
+
+    def is_kind(self, *names: str) -> Op | None:
+        """1 bit: the row is of one of the kinds; None where no row of the phase is."""
+        present = [n for n in names if n in self.kinds]
+        if not present:
+            return None
+        bits = sum(1 << self.kinds.index(n) for n in present)
+        return self.b.ne(self.b.and_(self.kind, self.b.const(bits, 32)), self.b.const(0, 32))
+
+    def program(self, then: str) -> Program:
+        b = self.b
+        self.at = b.zext(b.load(32, CURSOR), 64)
+        self.kind = self.column("kind")
+        self.place, self.value = self.column("place"), self.column("value")
+        found = self.access()
+        passed = b.eq(
+            b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32)
+        )
+        late = self.late(passed)
+        self.remember(found)
+        step = b.select(passed, b.const(self.stride, 32), b.const(0, 32))
+        cursor = b.add(b.trunc(self.at, 32), step)
+        done = b.eq(cursor, b.const(self.stride * self.count, 32))
+        zero = b.const(0, 32)
+        b.store(b.select(done, zero, cursor), CURSOR)
+        here, onward = b.address(f"root.{self.phase}"), b.address(f"root.{then}")
+        forward = b.select(done, onward, here)
+        stay = b.select(late, b.address("root.report"), here)
+        b.store(b.select(passed, forward, stay), NEXT)
+        return b.finish()
+
+    def access(self) -> Op:
+        """Do the row's access; what was found, 0 for a write."""
+        b = self.b
+        address = b.zext(self.place, 64)
+        write = self.is_kind("mem.write")
+        if write is not None:
+            gate = b.gate(b.const(0, 64), write)
+            b.store(self.value, ABSOLUTE, 0, (address, gate), ordered=True)
+        memory = self.is_kind("mem.test", "mem.keep")
+        found = b.const(0, 32)
+        if memory is not None:
+            gate = b.gate(b.const(0, 64), memory)
+            found = b.load(32, ABSOLUTE, 0, (address, gate), ordered=True)
+        found = self.ports(found)
+        found = self.cpuid(found)
+        keep = self.is_kind("mem.keep")
+        if keep is not None:
+            gate = b.gate(b.const(0, 64), keep)
+            b.store(found, ABSOLUTE, 0, (b.zext(self.value, 64), gate))
+        return found
+
+    def ports(self, found: Op) -> Op:
+        """Port and config accesses: string instructions that move 0 or 1 item."""
+        b = self.b
+        latch = b.address(FAULT, FAULT_WORDS["found"])
+        moves: list[tuple[str, int, Op]] = []
+        if any(k.startswith("config.") for k in self.kinds):
+            if self.config is None:
+                raise fail(_nowhere(), "E0468", "this machine's config space cannot be reached")
+            enabled = b.or_(self.place, b.const(self.config.enable, 32))
+            b.output(b.const(self.config.select, 16), enabled)
+            moves.append(("config", 32, b.const(self.config.data, 16)))
+        port = b.trunc(self.place, 16)
+        moves += [
+            (f"port{bits}", bits, port)
+            for bits in (8, 16, 32)
+            if any(k.startswith(f"port{bits}.") for k in self.kinds)
+        ]
+        reads = False
+        for space, bits, where in moves:
+            write, test = self.is_kind(f"{space}.write"), self.is_kind(f"{space}.test")
+            if write is not None:
+                b.store(self.value, FAULT, FAULT_WORDS["wanted"])
+                wanted = b.address(FAULT, FAULT_WORDS["wanted"])
+                b.outs(where, b.zext(write, 64), wanted, bits)
+            if test is not None:
+                if not reads:
+                    b.store(found, FAULT, FAULT_WORDS["found"])
+                reads = True
+                b.ins(where, b.zext(test, 64), latch, bits)
+        return b.load(32, FAULT, FAULT_WORDS["found"]) if reads else found
+
+    def cpuid(self, found: Op) -> Op:
+        for register in range(4):
+            asked = self.is_kind(f"cpuid{register}.test")
+            if asked is not None:
+                leaf = self.b.select(asked, self.place, self.b.const(0, 32))
+                answer = self.b.cpuid(leaf, self.b.const(0, 32), register)
+                found = self.b.select(asked, answer, found)
+        return found
+
+    def late(self, passed: Op) -> Op:
+        """1 bit: the row's time is over."""
+        b = self.b
+        limit = self.columns["limit"]
+        if self.ticks is None or not any(c.value for c in limit.cells):
+            return b.const(1, 1)
+        now = b.input(b.const(self.ticks.port, 16), self.ticks.port_bits)
+        since = b.sub(b.resize(now, 32), b.load(32, LAST))
+        since = b.and_(since, b.const((1 << self.ticks.bits) - 1, 32))
+        b.store(b.resize(now, 32), LAST)
+        elapsed = b.add(b.load(32, ELAPSED), since)
+        b.store(b.select(passed, b.const(0, 32), elapsed), ELAPSED)
+        return b.ule(self.column("limit"), elapsed)
+
+    def remember(self, found: Op) -> None:
+        """Leave what the report shows."""
+        self.b.store(self.place, FAULT, FAULT_WORDS["place"])
+        self.b.store(self.value, FAULT, FAULT_WORDS["wanted"])
+        self.b.store(found, FAULT, FAULT_WORDS["found"])
+        self.b.store(self.column("site"), FAULT, FAULT_SITE)
+
+
+def _nowhere() -> object:
+    from metaos.errors import Span
+
+    return Span("", 1, 1, 2)
+
+
+def port_places(ticks: Ticks | None, config: ConfigAccess | None) -> Iterable[tuple[str, int, int]]:
+    """(name, base, length) of the ports steppers use by themselves."""
+    if ticks is not None:
+        yield "clock", ticks.port, ticks.port_bits // 8
+    if config is not None:
+        yield "config.select", config.select, 4
+        yield "config.data", config.data, 4

@@ -1,0 +1,248 @@
+"""Which pattern serves which device, and why: `bind(machine, patterns, system)`.
+
+A device is what a pattern can match: a PCI function ("00:03.0"), a device that firmware
+names ("com0"), an ACPI table ("FACP") or a part of the platform ("pci").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from metaos.errors import Exit, MetaosError, Problem, did_you_mean
+from metaos.match.facts import evaluate
+from metaos.match.names import device_name
+from metaos.match.system import System
+from metaos.pattern import syntax as s
+from metaos.pattern.patterns import Pattern, Patterns
+from metaos.probe.machine import AcpiTable, Function, Legacy, Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something of the machine that a pattern can match; one of the last three is set."""
+
+    address: str
+    kind: str
+    function: Function | None = None
+    legacy: Legacy | None = None
+    table: AcpiTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loser:
+    """A pattern that did not get a device, and why."""
+
+    pattern: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A device and the pattern that serves it."""
+
+    device: Device
+    pattern: Pattern
+    why: str
+    losers: tuple[Loser, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A device without a pattern, with the nearest ones."""
+
+    device: Device
+    losers: tuple[Loser, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """All that the lowering needs: who serves whom, and which services are wanted."""
+
+    machine: Machine
+    system: System
+    patterns: Patterns
+    bindings: tuple[Binding, ...]
+    services: tuple[s.Service, ...]
+    unmatched: tuple[Unmatched, ...]
+
+    def of_class(self, name: str) -> tuple[Binding, ...]:
+        """The bindings whose pattern is of a class."""
+        return tuple(b for b in self.bindings if b.pattern.class_name == name)
+
+
+def devices(machine: Machine) -> tuple[Device, ...]:
+    """Everything of the machine that a pattern may match, in a fixed order."""
+    found = [Device("pci", "platform")] if machine.functions else []
+    found += [Device(t.signature, "acpi", table=t) for t in _first_of_each(machine)]
+    found += [Device(f"{x.kind}{x.index}", "legacy", legacy=x) for x in machine.legacy]
+    found += [Device(f.address, "pci", function=f) for f in machine.functions]
+    return tuple(found)
+
+
+def _first_of_each(machine: Machine) -> list[AcpiTable]:
+    tables: dict[str, AcpiTable] = {}
+    for table in machine.acpi:
+        tables.setdefault(table.signature, table)
+    return list(tables.values())
+
+
+def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
+    """Bind every device; raises with `Exit.NO_PATTERN` where the system lacks one it needs."""
+    bound: list[Binding] = []
+    unmatched: list[Unmatched] = []
+    for device in devices(machine):
+        result = _bind_one(device, patterns)
+        if isinstance(result, Binding):
+            bound.append(result)
+        elif device.kind == "pci":
+            unmatched.append(result)
+    services = _services(patterns, system)
+    bindings = Bindings(machine, system, patterns, tuple(bound), services, tuple(unmatched))
+    _demand_needed(bindings)
+    return bindings
+
+
+def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
+    winners: list[tuple[int, Pattern, str]] = []
+    losers: list[Loser] = []
+    for pattern in patterns.devices.values():
+        matches = pattern.of(s.Match)
+        if pattern.abstract or not matches or matches[0].kind != device.kind:
+            continue
+        why_not = next((w for m in matches if (w := _differs(m, device, pattern))), "")
+        if why_not:
+            losers.append(Loser(pattern.name, why_not))
+        else:
+            keys = sum(len(m.keys) + (m.where is not None) for m in matches)
+            winners.append((keys, pattern, _why(matches)))
+    if not winners:
+        return Unmatched(device, tuple(losers))
+    winners.sort(key=lambda w: (-w[0], w[1].name))
+    best = winners[0]
+    if len(winners) > 1 and winners[1][0] == best[0]:
+        both = f"'{best[1].name}' and '{winners[1][1].name}'"
+        raise MetaosError(
+            f"{device.address}: patterns {both} match equally well",
+            problems=[
+                patterns.problem("E0301", f"{both} match {device.address} equally", p.span)
+                for _, p, _ in winners[:2]
+            ],
+            hint="name one more id in one of them",
+        )
+    losers = [Loser(p.name, "matches less exactly") for _, p, _ in winners[1:]] + losers
+    return Binding(device, best[1], best[2], tuple(losers))
+
+
+def _why(matches: tuple[s.Match, ...]) -> str:
+    said = []
+    for match in matches:
+        said += [f"{key} {value:#x}" for key, value in match.keys]
+        said += [match.name] if match.name else []
+    return ", ".join(said)
+
+
+def _function_key(name: str) -> Callable[[Function], int] | None:
+    keys: dict[str, Callable[[Function], int]] = {
+        "vendor": lambda f: f.vendor,
+        "device": lambda f: f.device,
+        "class": lambda f: f.class_code,
+        "revision": lambda f: f.revision,
+        "subsystem_vendor": lambda f: f.subsystem_vendor,
+        "subsystem_device": lambda f: f.subsystem_device,
+    }
+    return keys.get(name)
+
+
+def _differs(match: s.Match, device: Device, pattern: Pattern) -> str:
+    """Why a match does not hold; empty if it does."""
+    if match.kind == "platform" and match.name != device.address:
+        return f"is for platform part '{match.name}'"
+    if match.kind == "legacy" and (device.legacy is None or device.legacy.kind != match.name):
+        return f"is for '{match.name}'"
+    if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
+        return f"is for table {match.name}"
+    for key, wanted in match.keys:
+        read = _function_key(key)
+        if read is None or device.function is None:
+            return f"unknown key '{key}'"
+        found = read(device.function)
+        if found != wanted:
+            return f"{key} is {found:#06x}, not {wanted:#06x}"
+    if match.where is not None and not evaluate(match.where, device):
+        return "its 'where' does not hold"
+    return ""
+
+
+def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
+    """The wanted services and their parents, parents first."""
+    wanted: dict[str, s.Service] = {}
+    roots = {"frame"} | set(patterns.classes)
+
+    def add(name: str) -> None:
+        if name in wanted:
+            return
+        service = patterns.services.get(name)
+        if service is None:
+            raise MetaosError(
+                f"system '{system.name}': no service '{name}'",
+                hint=did_you_mean(name, patterns.services),
+            )
+        if service.over not in roots:
+            add(service.over)
+        wanted[name] = service
+
+    for name in system.services:
+        add(name)
+    return tuple(wanted.values())
+
+
+def _demand_needed(bindings: Bindings) -> None:
+    """A class that carries a wanted service must have a device."""
+    if not any(x.over == "frame" for x in bindings.services):
+        return
+    carriers = {d.class_name for d in bindings.patterns.devices.values() if _offers(d)}
+    if any(b.pattern.class_name in carriers for b in bindings.bindings):
+        return
+    problems = []
+    for unmatched in bindings.unmatched:
+        function = unmatched.device.function
+        assert function is not None
+        near = _nearest(unmatched, bindings.patterns)
+        problems.append(
+            Problem(
+                "E0302",
+                f"{function.address} has no pattern: {function.vendor:04x}:{function.device:04x} "
+                f"class {function.class_code:06x} revision {function.revision:02x}, "
+                f"{device_name(function)}",
+                hint=near,
+            )
+        )
+    raise MetaosError(
+        f"system '{bindings.system.name}' needs a network card, and no device of this machine "
+        "has a pattern of that class",
+        exit_code=Exit.NO_PATTERN,
+        problems=problems,
+        hint="write a pattern for it (docs/adding-a-device.md), or leave its services out of "
+        "the system file",
+    )
+
+
+def _offers(pattern: Pattern) -> bool:
+    turn = pattern.one(s.Turn)
+    return turn is not None and any(isinstance(x, s.Offer) for x in turn.steps)
+
+
+def _nearest(unmatched: Unmatched, patterns: Patterns) -> str:
+    """The patterns that share an id with the device, and where they part from it."""
+    function = unmatched.device.function
+    near = []
+    for loser in unmatched.losers:
+        keys = [k for m in patterns.devices[loser.pattern].of(s.Match) for k in m.keys]
+        same = sum(
+            1 for key, value in keys
+            if function is not None and (read := _function_key(key)) and read(function) == value
+        )  # fmt: skip
+        if same:
+            near.append((-same, f"{loser.pattern} ({loser.why})"))
+    return "nearest: " + "; ".join(text for _, text in sorted(near)[:3]) if near else ""

@@ -1,0 +1,43 @@
+"""Names of PCI devices out of Debian's pci.ids, where it is installed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from metaos.probe.machine import Function
+
+PCI_IDS = (Path("/usr/share/misc/pci.ids"), Path("/usr/share/hwdata/pci.ids"))
+
+
+@cache
+def _names() -> dict[tuple[int, int], str]:
+    """(vendor, device) -> name, and (vendor, -1) -> the vendor's own."""
+    path = next((p for p in PCI_IDS if p.is_file()), None)
+    if path is None:
+        return {}
+    names: dict[tuple[int, int], str] = {}
+    vendor, vendor_name = -1, ""
+    for line in path.read_text("utf-8", "replace").splitlines():
+        if line.startswith("C "):
+            break
+        if not line or line[0] == "#" or line.startswith("\t\t"):
+            continue
+        number, _, name = line.strip().partition("  ")
+        try:
+            value = int(number, 16)
+        except ValueError:
+            continue
+        if line[0] == "\t":
+            names[vendor, value] = f"{vendor_name} {name}"
+        else:
+            vendor, vendor_name = value, name
+            names[vendor, -1] = name
+    return names
+
+
+def device_name(function: Function) -> str:
+    """What people call a function: from pci.ids, from QEMU, or 'unknown device'."""
+    names = _names()
+    known = names.get((function.vendor, function.device)) or names.get((function.vendor, -1))
+    return known or function.name or "unknown device"
