@@ -27,9 +27,12 @@ from metaos.errors import Exit, MetaosError
 NETDEV = "net0"
 """The id of the backend that `connect` adds."""
 
+DATAGRAM = "udp"
+"""What QEMU and everybody else calls the protocol of ports that take single datagrams."""
+
 _HUB = "0"
 _LOCALHOST = "127.0.0.1"
-_SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+_SOCKET_KINDS = {DATAGRAM: socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _OWN_NETWORK = ("-nic", "-net")
 _QUERY_SECONDS = 20
 
@@ -188,14 +191,14 @@ def open_wire(folder: Path) -> Iterator[Wire]:
         yield Wire(end, machine, ours)
 
 
-def connect(arguments: Sequence[str], backend: str, cards: Collection[str]) -> list[str]:
+def connect(arguments: Sequence[str], backend: str, cards: Collection[str]) -> list[str] | None:
     """Add `backend` to QEMU's `arguments` and connect the first network card to it.
 
     `cards` are QEMU's names of network cards (`network_cards`). Where the arguments name
-    no card, the machine's default one is asked for.
+    no card, the machine's default one is asked for; None if there is none of either kind.
 
     Raises:
-        MetaosError: the arguments connect the card themselves, or have none.
+        MetaosError: the arguments connect a card themselves.
     """
     result = list(arguments)
     for index, (option, value) in enumerate(_pairs(arguments)):
@@ -208,10 +211,7 @@ def connect(arguments: Sequence[str], backend: str, cards: Collection[str]) -> l
         result[index + 1] = _with_netdev(value)
         return [*result, "-netdev", backend]
     if "-nodefaults" in arguments:
-        raise MetaosError(
-            "the machine has no network card to connect",
-            hint="name one after --, or use --net none",
-        )
+        return None
     hub = f"hubport,id=hub0,hubid={_HUB},netdev={NETDEV}"
     return [*result, "-net", "nic", "-netdev", backend, "-netdev", hub]
 
@@ -244,6 +244,25 @@ def parse_cards(text: str) -> frozenset[str]:
     """The names and aliases under "Network devices:" in the answer to `-device help`."""
     section = re.search(r"^Network devices:\n(.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
     return frozenset(re.findall(r'(?:name|alias) "([^"]+)"', section[1] if section else ""))
+
+
+def capture(path: Path) -> list[str]:
+    """QEMU's arguments that write the network's frames to `path`, in pcap's format."""
+    return ["-object", f"filter-dump,id=capture0,netdev={NETDEV},file={quote(path)}"]
+
+
+def card_address(text: str) -> int | None:
+    """The address of the card on our network, out of QEMU's `info network`; None if absent.
+
+    A card's line is followed by its peer's; cards on a hub are listed under the hub.
+    """
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        found = re.search(r"type=nic,.*?macaddr=([0-9a-fA-F:]{17})", line)
+        peer = following.strip().removeprefix("\\").strip()
+        if found and (peer.startswith(f"{NETDEV}:") or "hub" in line):
+            return int(found[1].replace(":", ""), 16)
+    return None
 
 
 def quote(path: Path | str) -> str:

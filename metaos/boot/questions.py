@@ -105,7 +105,8 @@ def ask(
 def judge(question: Question, answer: bytes) -> str:
     """What is wrong with `answer`; empty if it is right.
 
-    Behind the answer's length zeros may follow: some cards pad short frames.
+    A field that no `reply` names must be as it was asked. Behind the answer's length zeros
+    may follow: some cards pad short frames.
     """
     if len(answer) < question.length:
         return f"{len(answer)} bytes came back, {question.length} were expected"
@@ -119,6 +120,18 @@ def judge(question: Question, answer: bytes) -> str:
                 return _explain(view, condition)
         except TooShortError as error:
             return f"the answer ends before {error}"
+    return _changed(view, asked)
+
+
+def _changed(answer: View, asked: View) -> str:
+    """The first field that changed although no `reply` says so; empty if none did."""
+    for index, layer in enumerate(answer.chain.layers):
+        named = {assignment.field for assignment in layer.service.reply}
+        for field in layer.layout.fields if layer.layout else ():
+            found, was = answer.field(index, field), asked.field(index, field)
+            if field.name not in named and found != was:
+                name = f"{layer.service.name}.{field.name}"
+                return f"{name} is 0x{found:x}, 0x{was:x} was asked, and no reply names it"
     return ""
 
 

@@ -1,0 +1,40 @@
+# make setup   what MetaOS needs, from Debian and PyPI
+# make demo    a machine probed, its image built, booted and talked to
+# make test    everything that continuous integration runs
+# make format  source code as `make test` wants it
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+JOBS ?= auto
+
+.PHONY: setup demo test lint quick boots format clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml tools/setup.sh
+	@PYTHON=$(PYTHON) sh tools/setup.sh
+	@touch $@
+
+demo: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
+
+test: lint quick boots
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+quick: setup
+	$(BIN)/pytest -q -n $(JOBS) -m "not qemu and not slow"
+
+boots: setup
+	$(BIN)/pytest -q -n $(JOBS) -m "qemu or slow"
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

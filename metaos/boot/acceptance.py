@@ -1,0 +1,213 @@
+"""Ask a booted machine every question its services' examples hold, and judge the answers.
+
+Entering: the wire to the machine and the questions; leaving: one `Verdict` a question.
+
+Every question is followed by a *control*, a question whose right answer is known and is
+like no other. What came before the control's answer is the answer to the question: one
+right frame, or nothing where silence is due. So silence is proved, not waited for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from metaos.boot.frames import Value, chain_of
+from metaos.boot.questions import Question, ask, judge, questions_of
+from metaos.errors import MetaosError
+from metaos.pattern import syntax
+
+BOOT_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+_KNOCK_SECONDS = 0.2
+_POLL_SECONDS = 0.1
+_DISTINCT_BYTES = 8
+_PEER_MAC = 0x02_00_00_00_00_02
+"""Locally administered, no group: ours alone on a network of two."""
+
+
+class Peer(Protocol):
+    """The other end of the wire (`network.Wire`)."""
+
+    def send(self, frame: bytes) -> bool: ...
+
+    def receive(self, seconds: float) -> bytes | None: ...
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one question. `detail` says what is wrong, or is empty."""
+
+    service: str
+    question: str
+    expected: str
+    passed: bool
+    detail: str
+    seconds: float
+
+
+Control = Callable[[int], Question]
+"""The n-th control: the same question each time, with another payload."""
+
+
+def given_of(machine: ipaddress.IPv4Interface, mac: int) -> dict[str, Value]:
+    """What patterns may call `my` and `peer`: the machine's addresses and ours."""
+    hosts = (host for host in machine.network.hosts() if host != machine.ip)
+    return {
+        "my.ip": Value(int(machine.ip), 32),
+        "my.mac": Value(mac, 48),
+        "peer.ip": Value(int(next(hosts)), 32),
+        "peer.mac": Value(_PEER_MAC, 48),
+    }
+
+
+def plan(
+    names: Sequence[str],
+    services: Mapping[str, syntax.Service],
+    layouts: Mapping[str, syntax.Layout],
+    given: Mapping[str, Value],
+    *,
+    seed: int,
+) -> tuple[tuple[Question, ...], Control]:
+    """All questions of the services `names` and of those they lie over, and their control.
+
+    Raises:
+        MetaosError: no example among them is answered, so that nothing could be proved.
+    """
+    every = _with_parents(names, services)
+    questions = [
+        question
+        for name in every
+        if services[name].examples
+        for question in questions_of(name, services, layouts, given, seed=seed)
+    ]
+    answered = [
+        (name, example, payload)
+        for name in every
+        for example in services[name].examples
+        if not example.silence
+        for payload in (example.payloads or (None,))
+    ]
+    if not answered:
+        raise MetaosError(
+            f"no example of {', '.join(names) or 'no services'} expects an answer",
+            hint="an `example` with `answer` in a service's pattern makes it testable",
+        )
+    long = [entry for entry in answered if (entry[2] or 0) >= _DISTINCT_BYTES]
+    name, example, payload = (long or answered)[0]
+    chain = chain_of(name, services, layouts)
+    return tuple(questions), lambda n: ask(chain, example, payload, given, seed=seed + n + 1)
+
+
+def examine(
+    peer: Peer,
+    questions: Sequence[Question],
+    control: Control,
+    *,
+    alive: Callable[[], bool],
+    boot_seconds: float = BOOT_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
+) -> Iterator[Verdict]:
+    """Wait for the machine, then ask every question once, in order.
+
+    `alive` says whether there is still a machine to wait for. Ends early, with the verdict
+    that says so, when the machine stops answering controls.
+    """
+    start = time.monotonic()
+    trouble = _wake(peer, control, alive, boot_seconds)
+    yield _verdict("machine", "boots and answers", "an answer", trouble, start)
+    for number, question in enumerate(questions, 2):
+        if trouble:
+            return
+        start = time.monotonic()
+        peer.send(question.sent)
+        frames, trouble = _until(peer, control(number), alive, answer_seconds)
+        detail = trouble or _compare(question, frames)
+        expected = "an answer" if question.answers else "silence"
+        yield _verdict(question.service, question.name, expected, detail, start)
+
+
+def _wake(peer: Peer, control: Control, alive: Callable[[], bool], seconds: float) -> str:
+    """Knock until the first right answer, then take all late ones from the wire."""
+    end = time.monotonic() + seconds
+    knock = control(0)
+    strange = b""
+    while alive() and time.monotonic() < end:
+        peer.send(knock.sent)
+        quiet = time.monotonic() + _KNOCK_SECONDS
+        while (left := quiet - time.monotonic()) > 0:
+            frame = peer.receive(left)
+            if frame is not None and not judge(knock, frame):
+                frames, trouble = _until(peer, control(1), alive, ANSWER_SECONDS)
+                wrong = [f for f in frames if judge(knock, f)]
+                return trouble or (f"an answer to nothing: {_hex(wrong[0])}" if wrong else "")
+            strange = frame or strange
+    if not alive():
+        return "the machine ended"
+    if strange:
+        return f"only wrong answers in {seconds:.0f} s: {judge(knock, strange)}: {_hex(strange)}"
+    return f"no answer in {seconds:.0f} s"
+
+
+def _until(
+    peer: Peer, control: Question, alive: Callable[[], bool], seconds: float
+) -> tuple[list[bytes], str]:
+    """Ask `control`; the frames that come before its answer, and what is wrong, if anything."""
+    frames: list[bytes] = []
+    end = time.monotonic() + seconds
+    sent = peer.send(control.sent)
+    while alive() and (left := end - time.monotonic()) > 0:
+        if not sent:
+            sent = peer.send(control.sent)
+        frame = peer.receive(min(left, _POLL_SECONDS))
+        if frame is None:
+            continue
+        if not judge(control, frame):
+            return frames, ""
+        frames.append(frame)
+    if not alive():
+        return frames, "the machine ended"
+    came = f"; {len(frames)} other frames came: {_hex(frames[-1])}" if frames else ""
+    return frames, f"the machine did not answer the question after it in {seconds:.0f} s{came}"
+
+
+def _compare(question: Question, frames: Sequence[bytes]) -> str:
+    """What is wrong with `frames` as the whole answer to `question`; empty if nothing is."""
+    if not question.answers:
+        return f"answered by {_hex(frames[0])}" if frames else ""
+    if not frames:
+        return "no answer"
+    wrong = judge(question, frames[0])
+    if wrong:
+        return f"{wrong}: {_hex(frames[0])}"
+    return f"answered {len(frames)} times" if len(frames) > 1 else ""
+
+
+def _verdict(service: str, question: str, expected: str, detail: str, start: float) -> Verdict:
+    return Verdict(
+        service=service,
+        question=question,
+        expected=expected,
+        passed=not detail,
+        detail=detail,
+        seconds=round(time.monotonic() - start, 6),
+    )
+
+
+def _with_parents(names: Sequence[str], services: Mapping[str, syntax.Service]) -> tuple[str, ...]:
+    """`names` and the services below each, every one once, the lower first."""
+    found: list[str] = []
+    for name in names:
+        way: list[str] = []
+        while name in services and name not in way:
+            way.append(name)
+            name = services[name].over
+        found += [n for n in reversed(way) if n not in found]
+    return tuple(found)
+
+
+def _hex(frame: bytes) -> str:
+    return frame[:64].hex() + ("..." if len(frame) > 64 else "")

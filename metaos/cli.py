@@ -1,0 +1,337 @@
+"""The `metaos` command: verbs, arguments and exit codes. What they do is elsewhere.
+
+Data goes to stdout, messages to stderr. Everything after `--` is QEMU's. The stages are
+imported inside the verbs, so that `--help` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from metaos import console
+from metaos.errors import Exit, MetaosError
+
+MACHINE = Path("machine.json")
+BUILD = Path("build")
+FORWARD = "7007:7/udp"
+PROBE_SECONDS = 60.0
+
+_WITH_QEMU = "[OPTIONS] [-- QEMU ARGUMENTS]"
+
+
+class Verbs(TyperGroup):
+    """The verbs, with every exception turned into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with console.one_message():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="metaos",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A compiler whose target is one machine: probe it, generate its drivers, boot the image.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Target = Annotated[str | None, typer.Option(help="A machine of qemu/, or 'none'.")]
+Accel = Annotated[
+    Literal["auto", "tcg", "kvm"], typer.Option(help="How QEMU runs: 'auto' measures once.")
+]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds until a probe is given up.")]
+PatternDirs = Annotated[
+    list[Path] | None,
+    typer.Option("--patterns", help="A folder of patterns that come before MetaOS's own."),
+]
+SystemFile = Annotated[
+    Path | None, typer.Option("--system", help="What the image is to do (TOML).")
+]
+MachineFile = Annotated[Path, typer.Argument(help="A machine file.")]
+ImageFile = Annotated[Path, typer.Argument(help="An image.")]
+LatestImage = Annotated[
+    Path | None, typer.Argument(help="An image; without one, the newest in build/.")
+]
+
+
+@app.command(options_metavar=_WITH_QEMU)
+def build(
+    ctx: typer.Context,
+    probe: Annotated[
+        Literal["qemu"] | None, typer.Option(help="Probe the machine first, in QEMU.")
+    ] = None,
+    machine: Annotated[
+        Path | None, typer.Option(help="The machine file; default: ./machine.json.")
+    ] = None,
+    target: Target = None,
+    system: SystemFile = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The image; default: build/NAME.img.")
+    ] = None,
+    accel: Accel = "auto",
+    timeout: Timeout = PROBE_SECONDS,
+    patterns: PatternDirs = None,
+    dump: Annotated[
+        str | None, typer.Option(help="Print this stage instead of writing an image.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a bootable image for one machine."""
+    from metaos import cli_build
+
+    cli_build.build(
+        cli_build.Source(
+            probe=bool(probe),
+            machine=machine,
+            target=target,
+            arguments=_qemu_arguments(ctx),
+            accel=accel,
+            timeout=timeout,
+        ),
+        system=system,
+        output=output,
+        patterns=tuple(patterns or ()),
+        dump=dump,
+        json=json,
+        progress=console.silent if quiet else console.note,
+    )
+
+
+@app.command(options_metavar=_WITH_QEMU)
+def probe(
+    ctx: typer.Context,
+    source: Annotated[Literal["qemu"], typer.Argument(help="Where the machine is.")],
+    target: Target = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The machine file; '-': stdout.")
+    ] = MACHINE,
+    accel: Accel = "auto",
+    timeout: Timeout = PROBE_SECONDS,
+    patterns: PatternDirs = None,
+    system: SystemFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read a machine and write down every fact of it."""
+    from metaos import cli_build
+
+    cli_build.probe(
+        cli_build.Source(
+            probe=source == "qemu",
+            target=target,
+            arguments=_qemu_arguments(ctx),
+            accel=accel,
+            timeout=timeout,
+        ),
+        system=system,
+        output=output,
+        patterns=tuple(patterns or ()),
+        progress=console.silent if quiet else console.note,
+    )
+
+
+@app.command()
+def show(machine: MachineFile = MACHINE, json: Json = False) -> None:
+    """Show a machine file."""
+    from metaos import cli_build
+
+    cli_build.show(machine, json=json)
+
+
+@app.command()
+def match(
+    machine: MachineFile = MACHINE,
+    system: SystemFile = None,
+    patterns: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Say which pattern serves which device, and why."""
+    from metaos import cli_build
+
+    cli_build.match(machine, system=system, patterns=tuple(patterns or ()), json=json)
+
+
+@app.command(options_metavar=_WITH_QEMU)
+def run(
+    ctx: typer.Context,
+    image: LatestImage = None,
+    net: Annotated[
+        Literal["user", "dgram", "none"], typer.Option(help="The network it is connected to.")
+    ] = "user",
+    forward: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--publish", help=f"HOST:GUEST/PROTOCOL; default: {FORWARD}."),
+    ] = None,
+    pcap: Annotated[Path | None, typer.Option(help="Write the network's frames there.")] = None,
+    accel: Accel = "auto",
+    target: Target = None,
+    dry_run: Annotated[bool, typer.Option(help="Only print the QEMU command.")] = False,
+) -> None:
+    """Boot an image in QEMU, on the machine it was made for; Ctrl-C ends it."""
+    from metaos.boot import run as runner
+
+    wanted = runner.Wanted(
+        image=image or _latest_image(),
+        net=net,
+        forwards=tuple(forward or [FORWARD]),
+        capture=pcap,
+        accel=accel,
+        target=target,
+        arguments=_qemu_arguments(ctx),
+    )
+    if dry_run:
+        console.data(runner.command_text(wanted))
+        return
+    raise SystemExit(runner.run(wanted, console.note))
+
+
+@app.command(options_metavar=_WITH_QEMU)
+def test(
+    ctx: typer.Context,
+    image: LatestImage = None,
+    pcap: Annotated[Path | None, typer.Option(help="Write the network's frames there.")] = None,
+    accel: Accel = "auto",
+    target: Target = None,
+    patterns: PatternDirs = None,
+    seed: Annotated[int, typer.Option(help="Makes other payloads.")] = 0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds it may take to boot.")] = 30.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Boot an image and ask it every example of its services' patterns."""
+    from metaos.boot import run as runner
+
+    wanted = runner.Wanted(
+        image=image or _latest_image(),
+        net="wire",
+        capture=pcap,
+        accel=accel,
+        target=target,
+        arguments=_qemu_arguments(ctx),
+    )
+    result = runner.test(
+        wanted,
+        patterns=tuple(patterns or ()),
+        seed=seed,
+        boot_seconds=timeout,
+        progress=console.silent if quiet else console.note,
+    )
+    if json:
+        console.data_json(result)
+    else:
+        from metaos.cli_text import verdicts_text
+
+        console.data(verdicts_text(result.verdicts, result.console))
+    raise SystemExit(Exit.DONE if result.passed else Exit.FAILED)
+
+
+@app.command()
+def audit(image: ImageFile, json: Json = False) -> None:
+    """Prove the laws on an image again, and say what it is made of; exit 4 if one is broken."""
+    from metaos.verify import audit as auditor
+
+    report = auditor.audit(image)
+    if json:
+        console.data_json(report)
+    else:
+        console.data(auditor.render(report))
+    raise SystemExit(report.exit_code)
+
+
+@app.command()
+def why(
+    image: ImageFile,
+    place: Annotated[str, typer.Argument(help="An offset, an address, a symbol, a device.")],
+    json: Json = False,
+) -> None:
+    """Say which rule, device and facts a byte of an image comes from."""
+    from metaos.link.image import read_image
+    from metaos.verify.why import why as origins
+
+    found = origins(read_image(image), place)
+    if json:
+        console.data_json(found)
+    else:
+        console.data("\n".join(origin.render() for origin in found))
+
+
+@app.command()
+def patterns(
+    what: Annotated[Literal["list", "check"], typer.Argument(help="What to do.")] = "list",
+    folders: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """List the patterns, or check them."""
+    from metaos import cli_build
+
+    cli_build.patterns(tuple(folders or ()), check=what == "check", json=json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this host lacks and what installs it; exit 5 if MetaOS cannot work."""
+    from metaos import cli_text
+    from metaos import doctor as doctor_
+
+    findings = doctor_.examine()
+    if json:
+        console.data_json(findings)
+    else:
+        console.data(cli_text.findings_text(findings))
+    if doctor_.missing(findings):
+        raise SystemExit(Exit.TOOL_MISSING)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version, and those of the tools that shape an image's bytes."""
+    from metaos import doctor as doctor_
+
+    versions = doctor_.versions()
+    if json:
+        console.data_json(versions)
+    else:
+        console.data("\n".join(f"{name} {text}" for name, text in versions.items()))
+
+
+@app.command()
+def clean() -> None:
+    """Remove the images in build/ and the accounts and manifests beside them."""
+    from metaos import cli_build
+
+    for path in cli_build.clean(BUILD):
+        console.note(f"removed {path}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; what follows `--` is kept for QEMU."""
+    words = sys.argv[1:] if arguments is None else arguments
+    cut = words.index("--") if "--" in words else len(words)
+    app(
+        args=words[:cut],
+        prog_name="metaos",
+        obj=tuple(words[cut + 1 :]) if cut < len(words) else None,
+    )
+
+
+def _qemu_arguments(ctx: typer.Context) -> tuple[str, ...]:
+    return tuple(ctx.obj or ())
+
+
+def _latest_image() -> Path:
+    images = sorted(BUILD.glob("*.img"), key=lambda path: (path.stat().st_mtime, path.name))
+    if not images:
+        raise MetaosError(
+            "no image named, and none in build/", hint="metaos build", exit_code=Exit.USAGE
+        )
+    console.note(f"image: {images[-1]}")
+    return images[-1]

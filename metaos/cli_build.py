@@ -1,0 +1,195 @@
+"""What the verbs that read, match and build say and write.
+
+Entering: parsed arguments; leaving: files, and text or JSON on stdout. The stages
+themselves are `metaos.pipeline`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaos import cli_text, console, resources
+from metaos.errors import Exit, MetaosError
+from metaos.match.system import read_system
+from metaos.probe.machine import Machine
+
+MACHINE = Path("machine.json")
+BUILD = Path("build")
+
+_WRITTEN = (".img", ".img.account.json", ".img.manifest.json")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a machine's facts come from: a file, or QEMU with a target and more arguments."""
+
+    probe: bool
+    machine: Path | None = None
+    target: str | None = None
+    arguments: tuple[str, ...] = ()
+    accel: str = "auto"
+    timeout: float = 60.0
+
+
+def build(
+    source: Source,
+    *,
+    system: Path | None,
+    output: Path | None,
+    patterns: tuple[Path, ...],
+    dump: str | None,
+    json: bool,
+    progress: Progress,
+) -> None:
+    """Probe or read a machine, build its image, write it and say what it is."""
+    from metaos import pipeline
+    from metaos.link.image import write_image
+    from metaos.verify.audit import measure, render
+
+    wanted = read_system(system)
+    folders = pattern_folders(patterns)
+    _demand_one_source(source)
+    machine = _machine(source, system, patterns, progress)
+    if dump is not None:
+        console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
+        return
+    image = pipeline.build(machine, system=wanted, pattern_dirs=folders, progress=progress)
+    path = output or BUILD / f"{_image_name(machine, source, wanted.name)}.img"
+    write_image(image, path)
+    report = measure(image, str(path))
+    if json:
+        console.data_json(report)
+    else:
+        console.data(render(report))
+
+
+def probe(
+    source: Source,
+    *,
+    system: Path | None,
+    output: Path,
+    patterns: tuple[Path, ...],
+    progress: Progress,
+) -> None:
+    """Probe a machine and write its facts to `output`, or to stdout for "-"."""
+    from metaos.probe.store import format_machine, write_machine
+
+    machine = _machine(source, system, patterns, progress)
+    if str(output) == "-":
+        console.data(format_machine(machine))
+        return
+    write_machine(machine, output)
+    progress(f"wrote {output}")
+
+
+def show(path: Path, *, json: bool) -> None:
+    """Show a machine file."""
+    machine = _read_machine(path)
+    if json:
+        console.data_json(machine)
+    else:
+        console.data(cli_text.machine_text(machine))
+
+
+def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> None:
+    """Say which pattern serves which device of a machine file."""
+    from metaos.match.bind import bind
+    from metaos.pattern.patterns import load
+
+    machine = _read_machine(path)
+    bindings = bind(machine, load(pattern_folders(patterns)), read_system(system))
+    if json:
+        console.data_json(cli_text.bindings_data(bindings))
+    else:
+        console.data(cli_text.bindings_text(bindings))
+
+
+def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:
+    """List what the pattern folders hold; loading them is the check."""
+    from metaos.pattern.patterns import load
+
+    loaded = load(pattern_folders(folders))
+    if json:
+        console.data_json(cli_text.patterns_data(loaded))
+    elif check:
+        rules = sum(not pattern.abstract for pattern in loaded.devices.values())
+        console.data(
+            f"{len(loaded.files)} files, {rules} devices, "
+            f"{len(loaded.services)} services: no errors"
+        )
+    else:
+        console.data(cli_text.patterns_text(loaded))
+
+
+def clean(folder: Path) -> Iterator[Path]:
+    """Remove what `build` writes into `folder`, and the folder if that leaves it empty."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and path.name.endswith(_WRITTEN):
+            path.unlink()
+            yield path
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def default_target() -> str:
+    """The target that is meant where none is named."""
+    return (resources.TARGETS / "DEFAULT").read_text("utf-8").strip()
+
+
+def pattern_folders(more: tuple[Path, ...]) -> list[Path]:
+    """MetaOS's own patterns and then the user's, which replace them file by file."""
+    return [resources.PATTERNS, *more]
+
+
+def _demand_one_source(source: Source) -> None:
+    if source.probe and source.machine:
+        raise MetaosError("--probe and --machine exclude each other", exit_code=Exit.USAGE)
+    if not source.probe and (source.target or source.arguments):
+        raise MetaosError(
+            "--target and QEMU's arguments are for --probe qemu", exit_code=Exit.USAGE
+        )
+    if not source.probe and not source.machine and not MACHINE.exists():
+        raise MetaosError(
+            "no machine to build for: no --probe qemu, no --machine FILE, no ./machine.json",
+            hint="metaos build --probe qemu",
+            exit_code=Exit.USAGE,
+        )
+
+
+def _machine(
+    source: Source, system: Path | None, patterns: tuple[Path, ...], progress: Progress
+) -> Machine:
+    from metaos import pipeline
+
+    if not source.probe:
+        return _read_machine(source.machine or MACHINE)
+    return pipeline.probe(
+        source.target or default_target(),
+        source.arguments,
+        accel=source.accel,
+        timeout=source.timeout,
+        pattern_dirs=pattern_folders(patterns),
+        system=read_system(system),
+        progress=progress,
+    )
+
+
+def _read_machine(path: Path) -> Machine:
+    from metaos.probe.store import read_machine
+
+    return read_machine(path)
+
+
+def _image_name(machine: Machine, source: Source, system: str) -> str:
+    """The target's name, or the machine file's, or the system's."""
+    from metaos.boot.target import NO_TARGET
+
+    if machine.emulator and machine.emulator.target != NO_TARGET:
+        return machine.emulator.target
+    if source.machine and source.machine.stem != MACHINE.stem:
+        return source.machine.stem
+    return system

@@ -1,0 +1,205 @@
+"""The text forms of what the verbs report. Every function takes data and returns text.
+
+`--json` writes the data themselves, or for syntax trees what `*_data` here makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from metaos.console import table
+
+if TYPE_CHECKING:
+    from metaos.boot.acceptance import Verdict
+    from metaos.doctor import Finding
+    from metaos.match.bind import Bindings
+    from metaos.pattern.patterns import Patterns
+    from metaos.pattern.syntax import Match
+    from metaos.probe.machine import Function, Machine
+
+_KIB, _MIB = 1 << 10, 1 << 20
+
+
+def machine_text(machine: Machine) -> str:
+    """A machine as a tree: processor, memory, functions with their BARs, the rest."""
+    lines = [
+        f"processor  {machine.cpu.brand or machine.cpu.vendor}, {len(machine.cpu.leaves)} leaves",
+        "memory",
+        *(
+            f"  {r.base:#012x}  {_size(r.size):>12}  "
+            + ("usable" if r.kind == 1 else f"kind {r.kind}")
+            for r in machine.memory
+        ),
+        "functions",
+    ]
+    macs = {network.address: network.mac for network in machine.networks}
+    for function in machine.functions:
+        lines += _function_lines(function, macs.get(function.address, ""))
+    lines += [
+        "legacy     " + (", ".join(f"{x.kind}{x.index} at {x.port:#x}" for x in machine.legacy)),
+        "tables     " + ", ".join(t.signature for t in machine.acpi),
+    ]
+    if machine.learnt:
+        lines += ["learnt", *(f"  {x.device} {x.name} = {x.value:#x}" for x in machine.learnt)]
+    if machine.emulator:
+        words = " ".join(machine.emulator.arguments)
+        lines.append(f"QEMU       --target {machine.emulator.target}{f' -- {words}' * bool(words)}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _function_lines(function: Function, mac: str) -> list[str]:
+    from metaos.match.names import device_name
+
+    ids = f"{function.vendor:04x}:{function.device:04x}"
+    lines = [
+        f"  {function.address}  {ids}  class {function.class_code:06x} "
+        f"revision {function.revision:02x}  {device_name(function)}{f'  {mac}' if mac else ''}"
+    ]
+    return lines + [
+        f"    bar {bar.index}  {bar.kind.value}  {_size(bar.size)} at {bar.address:#x}"
+        for bar in function.bars
+    ]
+
+
+def _size(number: int) -> str:
+    for unit, name in ((_MIB, "MiB"), (_KIB, "KiB")):
+        if number and number % unit == 0:
+            return f"{number // unit} {name}"
+    return f"{number} bytes"
+
+
+def bindings_data(bindings: Bindings) -> dict[str, Any]:
+    """Which pattern serves which device and why, as plain data."""
+    return {
+        "devices": [
+            {
+                "address": binding.device.address,
+                "pattern": binding.pattern.name,
+                "why": binding.why,
+                "file": binding.pattern.span.file,
+                "line": binding.pattern.span.line,
+                "losers": [{"pattern": x.pattern, "why": x.why} for x in binding.losers],
+            }
+            for binding in bindings.bindings
+        ],
+        "unmatched": [
+            {
+                "address": unmatched.device.address,
+                "losers": [{"pattern": x.pattern, "why": x.why} for x in unmatched.losers],
+            }
+            for unmatched in bindings.unmatched
+        ],
+        "services": [service.name for service in bindings.services],
+    }
+
+
+def bindings_text(bindings: Bindings) -> str:
+    """Device -> pattern as a table, then the devices that no pattern wants."""
+    from metaos.match.names import device_name
+
+    rows = [
+        (b.device.address, b.pattern.name, b.why, str(b.pattern.span)) for b in bindings.bindings
+    ]
+    for unmatched in bindings.unmatched:
+        function = unmatched.device.function
+        name = device_name(function) if function else ""
+        rows.append((unmatched.device.address, "-", name, ""))
+    return table(("device", "pattern", "why, or what it is", "where"), rows)
+
+
+def patterns_data(patterns: Patterns) -> dict[str, Any]:
+    """Every device rule and service of the pattern folders, as plain data."""
+    return {
+        "devices": [
+            {
+                "name": pattern.name,
+                "class": pattern.class_name,
+                "family": pattern.family,
+                "matches": [_match(m) for m in _matches(pattern.items)],
+                "file": pattern.span.file,
+                "line": pattern.span.line,
+            }
+            for pattern in patterns.devices.values()
+            if not pattern.abstract
+        ],
+        "services": [
+            {
+                "name": service.name,
+                "over": service.over,
+                "examples": len(service.examples),
+                "file": service.span.file,
+                "line": service.span.line,
+            }
+            for service in patterns.services.values()
+        ],
+    }
+
+
+def patterns_text(patterns: Patterns) -> str:
+    """Devices and services as two tables."""
+    data = patterns_data(patterns)
+    devices = [
+        (d["name"], d["class"], "; ".join(d["matches"]), f"{d['file']}:{d['line']}")
+        for d in data["devices"]
+    ]
+    services = [
+        (s["name"], s["over"], s["examples"], f"{s['file']}:{s['line']}") for s in data["services"]
+    ]
+    return "\n".join(
+        (
+            table(("device", "class", "matches", "where"), devices),
+            table(("service", "over", "examples", "where"), services),
+        )
+    )
+
+
+def _matches(items: Sequence[object]) -> list[Match]:
+    from metaos.pattern import syntax
+
+    return [item for item in items if isinstance(item, syntax.Match)]
+
+
+def _match(match: Match) -> str:
+    keys = (f"{k} {v:#x}" if isinstance(v, int) else f"{k} {v}" for k, v in match.keys)
+    return " ".join((match.kind, *([match.name] if match.name else ()), *keys))
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """What the host has and lacks; the lines that install what it lacks last."""
+    rows = [
+        (
+            "ok" if f.found else ("MISSING" if f.need.value == "required" else "absent"),
+            f.name,
+            f.found or f"{f.why} ({f.need.value})",
+        )
+        for f in findings
+    ]
+    lines = [f"  {f.install:<48} # {f.name}" for f in findings if not f.found]
+    install = "\nto install what is not there:\n" + "\n".join(lines) if lines else ""
+    return table(("", "what", "found, or what it is for"), rows) + install
+
+
+def verdicts_text(verdicts: Sequence[Verdict], console: str) -> str:
+    """The verdicts as a table; where one failed, what was wrong and what the machine said."""
+    rows = [
+        (
+            "ok" if v.passed else "FAILED",
+            v.service,
+            v.question,
+            v.expected,
+            f"{v.seconds * 1000:.1f} ms",
+        )
+        for v in verdicts
+    ]
+    failed = [v for v in verdicts if not v.passed]
+    lines = [f"{v.service}: {v.question}: {v.detail}" for v in failed]
+    if failed:
+        lines += ["the machine's console:", *(f"  {line}" for line in _printable(console))]
+    lines.append(f"{len(verdicts) - len(failed)} of {len(verdicts)} passed")
+    return table(("", "service", "question", "expected", "took"), rows) + "\n" + "\n".join(lines)
+
+
+def _printable(text: str) -> list[str]:
+    lines = ["".join(c if c.isprintable() else "." for c in line) for line in text.splitlines()]
+    return lines or ["(nothing)"]
