@@ -175,10 +175,12 @@ class Nodes(Transformer[Token, Any]):
         return s.When(c[0], tuple(c[1:]), self.span(meta))
 
     def offer(self, meta: Any, c: list[Any]) -> s.Step:
-        return s.Offer(c[0], c[1], c[2], str(c[3]), str(c[4]), self.span(meta))
+        least = self.value(c[2]) if c[2] is not None else 0
+        return s.Offer(c[0], c[1], least, c[3], str(c[4]), str(c[5]), self.span(meta))
 
     def take(self, meta: Any, c: list[Any]) -> s.Step:
-        return s.Take(str(c[0]), str(c[1]), self.span(meta))
+        position = str(c[2]) if c[2] is not None else ""
+        return s.Take(str(c[0]), str(c[1]), position, self.span(meta))
 
     def advance(self, meta: Any, c: list[Any]) -> s.Step:
         return s.Advance(c[0], self.span(meta))
@@ -313,8 +315,8 @@ class Nodes(Transformer[Token, Any]):
         return s.Guard(str(c[0]), tuple(c[1:]), self.span(meta))
 
     def class_(self, meta: Any, c: list[Any]) -> s.ClassDef:
-        (name, at), _over, *items = c
-        return s.ClassDef(name, _flat(items), at)
+        (name, at), over, *items = c
+        return s.ClassDef(name, _flat(items), at, over[0] if over is not None else "")
 
     def _device_word(self, meta: Any, c: list[Any]) -> None:
         return None

@@ -178,10 +178,14 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Services are spliced here: `frame` of `length` bytes is answered in place or not."""
+    """Services are spliced here: `frame` of `length` bytes is answered in place or not.
+
+    The card delivers no frame shorter than `least` bytes.
+    """
 
     frame: Expr
     length: Expr
+    least: int
     guard: Expr | None
     answered: str
     answer_length: str
@@ -190,10 +194,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The next character of the console's text, if `some`; `advance` consumes it."""
+    """The next character of the console's text, if `some`; `advance` consumes it.
+
+    `position` (8 bits) counts the characters before it.
+    """
 
     character: str
     some: str
+    position: str
     span: Span
 
 
@@ -431,6 +439,7 @@ class ClassDef:
     name: str
     items: tuple[State | Layout, ...]
     span: Span
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)

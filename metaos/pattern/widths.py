@@ -79,7 +79,10 @@ class Typer:
 
     def number(self, node: s.Expr) -> k.Num | None:
         """The number an expression is; None if it is none, which is reported."""
-        kind = self.kind(node)
+        return self.value(self.kind(node), node)
+
+    def value(self, kind: k.Kind, node: s.Expr) -> k.Num | None:
+        """The number of what was found to be of a kind; a register is read."""
         match kind:
             case k.Num():
                 return kind
@@ -299,11 +302,10 @@ class Typer:
         return k.constant(~found.value) if found.value is not None else k.number(found.bits)
 
     def _binary(self, node: s.Binary) -> k.Kind:
-        if node.operator in ("==", "!="):
-            left = self.kind(node.left)
-            if isinstance(left, k.Stretch):
-                return self._same_bytes(node)
-        a, b = self.number(node.left), self.number(node.right)
+        left = self.kind(node.left)
+        if isinstance(left, k.Stretch) and node.operator in ("==", "!="):
+            return self._same_bytes(node)
+        a, b = self.value(left, node.left), self.number(node.right)
         if node.operator in ("==", "!=", "<", "<="):
             if a is not None and b is not None:
                 self._comparable(node, a, b)
@@ -401,8 +403,9 @@ class Typer:
             found = [self.number(argument) for argument in node.arguments]
             return k.Window(found[1].value if found[1] is not None else None)
         for argument in node.arguments:
-            if node.function == "update" or not isinstance(self.kind(argument), k.Stretch):
-                self.number(argument)
+            kind = self.kind(argument)
+            if node.function == "update" or not isinstance(kind, k.Stretch):
+                self.value(kind, argument)
         return k.number(16)
 
 

@@ -1,0 +1,290 @@
+"""Checks of devices as wholes: their class's contract, what they match, who owns a buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from metaos.errors import Span, did_you_mean
+from metaos.pattern import syntax as s
+from metaos.pattern.check_facts import initial_values
+from metaos.pattern.check_steps import INIT
+from metaos.pattern.patterns import Pattern, Patterns
+from metaos.pattern.report import Report
+from metaos.pattern.spell import spell, walk
+
+Present = Callable[[Pattern], bool]
+
+
+def _steps(pattern: Pattern, *kinds: type) -> list[Any]:
+    turn = pattern.one(s.Turn)
+    return [x for x in walk(turn.steps) if isinstance(x, kinds)] if turn is not None else []
+
+
+def _guards(name: str) -> Present:
+    return lambda pattern: any(g.name == name for g in pattern.of(s.Guard))
+
+
+CONTRACTS: Mapping[str, Mapping[str, Present]] = {
+    "console": {
+        "take text": lambda p: bool(_steps(p, s.Take)),
+        "advance text": lambda p: bool(_steps(p, s.Advance)),
+    },
+    "clock": {"clock": lambda p: bool(p.of(s.Clock))},
+    "config": {
+        "access config": lambda p: bool(p.of(s.Access)),
+        "guard present": _guards("present"),
+        "guard absent": _guards("absent"),
+    },
+}
+"""What a device of a class must say. A class that frames come `over` needs one offer."""
+
+BELONGS: Mapping[type, tuple[str, str]] = {
+    s.Take: ("console", "take text"),
+    s.Advance: ("console", "advance text"),
+    s.Clock: ("clock", "clock"),
+    s.Access: ("config", "access config"),
+    s.Guard: ("config", "guard"),
+}
+"""What only devices of one class may say."""
+
+SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config"}
+"""Sequences that are run, and the only class that has each; "" for all."""
+
+GUARDS = ("present", "absent")
+
+
+# ---- the class's contract -----------------------------------------------------------------
+
+
+def contract(pattern: Pattern, patterns: Patterns, report: Report) -> None:
+    """A device says what its class needs."""
+    for what, present in CONTRACTS.get(pattern.class_name, {}).items():
+        if not present(pattern):
+            report.say(
+                "E0240", f"'{pattern.name}' is a {pattern.class_name}, it needs '{what}'",
+                pattern.span,
+            )  # fmt: skip
+    class_ = patterns.classes[pattern.class_name]
+    offers = _steps(pattern, s.Offer)
+    if class_.over and not offers:
+        report.say(
+            "E0240", f"'{pattern.name}' is a {pattern.class_name}, it needs a turn with "
+            f"'offer {class_.over}'", pattern.span,
+        )  # fmt: skip
+    for extra in offers[1:] if class_.over else offers:
+        text = f"a {pattern.class_name} offers one {class_.over} a turn"
+        if not class_.over:
+            text = f"a {pattern.class_name} offers no frames"
+        report.say("E0241", text, _head(extra.span, "offer frame"))
+    _class_states(pattern, class_, report)
+
+
+def _class_states(pattern: Pattern, class_: s.ClassDef, report: Report) -> None:
+    """What the class declares, every device of it sets before its turn."""
+    for state in class_.items:
+        if not isinstance(state, s.State) or state.count or state.initial is not None:
+            continue
+        own = pattern.named(s.State)[state.name]
+        if own.bits != state.bits or own.count != state.count:
+            text = f"'{state.name}' of class {class_.name} has {state.bits} bits"
+            report.say("E0242", text, report.word(own.span, state.name))
+            continue
+        missing = (1 << state.bits) - 1 & ~_set_by_init(pattern, state)
+        if missing:
+            first = pattern.one(s.Sequence)
+            at = first.span if first is not None and first.name == INIT else pattern.span
+            report.say(
+                "E0242", f"'{pattern.name}' leaves bits {_ranges(missing)} of '{state.name}' "
+                f"unset", _head(at, "sequence init") if at is not pattern.span else at,
+                f"every {class_.name} sets all {state.bits} bits of it in 'sequence {INIT}'",
+            )  # fmt: skip
+
+
+def _set_by_init(pattern: Pattern, state: s.State) -> int:
+    """The bits of a state that `init` surely writes, as a mask."""
+    mask = 0
+    init = [q for q in pattern.of(s.Sequence) if q.name == INIT]
+    for row in init[-1].rows if init else ():
+        if not isinstance(row, s.Write) or row.guard is not None or row.given is not None:
+            continue
+        match row.target:
+            case s.Name(text=state.name):
+                mask = (1 << state.bits) - 1
+            case s.Slice(of=s.Name(text=state.name), high=s.Number(value=a), low=s.Number(value=b)):
+                mask |= (1 << min(a, 64) + 1) - (1 << min(b, 64))
+    return mask
+
+
+def _ranges(mask: int) -> str:
+    """Bit ranges of a mask, highest first: 47:32."""
+    bits = [n for n in range(mask.bit_length()) if mask >> n & 1]
+    tops = [n for n in bits if n + 1 not in bits]
+    lows = [n for n in bits if n - 1 not in bits]
+    pairs = list(zip(tops, lows, strict=True))[::-1]
+    return ", ".join(str(a) if a == b else f"{a}:{b}" for a, b in pairs)
+
+
+def _head(span: Span, word: str) -> Span:
+    return Span(span.file, span.line, span.column, span.column + len(word))
+
+
+def belongs(pattern: Pattern, patterns: Patterns, report: Report) -> None:
+    """Parts stand in devices of the class they are for; each sequence is one that is run."""
+    for item in (*pattern.items, *_steps(pattern, s.Take, s.Advance)):
+        wanted = BELONGS.get(type(item))
+        if wanted is not None and pattern.class_name != wanted[0]:
+            text = f"'{wanted[1]}' is for devices of class {wanted[0]}"
+            report.say("E0241", text, _head(item.span, wanted[1].split()[0]))
+        elif isinstance(item, s.Guard) and item.name not in GUARDS:
+            hint = did_you_mean(item.name, GUARDS)
+            at = report.word(item.span, item.name)
+            report.say("E0241", f"no guard is called '{item.name}'", at, hint)
+        elif isinstance(item, s.Sequence):
+            known = [n for n, of in SEQUENCES.items() if of in ("", pattern.class_name)]
+            if item.name not in known:
+                hint = did_you_mean(item.name, known)
+                at = report.word(item.span, item.name)
+                report.say("E0241", f"sequence '{item.name}' is never run", at, hint)
+
+
+# ---- matching -----------------------------------------------------------------------------
+
+KEYS: Mapping[str, int] = {
+    "vendor": 16,
+    "device": 16,
+    "class": 24,
+    "revision": 8,
+    "subsystem_vendor": 16,
+    "subsystem_device": 16,
+}
+"""Numbers of a PCI function that a match may name, and their bits.
+
+Source: PCI Local Bus Specification 3.0 §6.2.
+"""
+
+
+def matching(pattern: Pattern, patterns: Patterns, report: Report) -> None:
+    """A device matches something, and what it inherits does not forbid it."""
+    found = pattern.of(s.Match)
+    if not found:
+        hint = "say what it is for: match pci vendor 0x... device 0x..."
+        report.say(
+            "E0230", f"'{pattern.name}' has no 'match', it serves nothing", pattern.span, hint
+        )
+        return
+    said: dict[str, tuple[int, Span]] = {}
+    for match in found:
+        if (match.kind, match.name) != (found[0].kind, found[0].name):
+            text = f"nothing is {_thing(found[0])} and {_thing(match)}"
+            report.say("E0230", text, match.span, f"the first is in {found[0].span}")
+        for key, value in match.keys:
+            _key(key, value, match, said, report)
+    if found[0].kind == "pci" and not said and all(m.where is None for m in found):
+        text = f"'{pattern.name}' would match every PCI function"
+        report.say("E0230", text, found[0].span, f"name one of {', '.join(KEYS)}")
+
+
+def _thing(match: s.Match) -> str:
+    return f"{match.kind} {match.name}".strip()
+
+
+def _key(
+    key: str, value: int, match: s.Match, said: dict[str, tuple[int, Span]], report: Report
+) -> None:
+    at = report.word(match.span, key)
+    if key not in KEYS:
+        report.say("E0232", f"a PCI function has no '{key}'", at, did_you_mean(key, KEYS))
+    elif value >> KEYS[key]:
+        report.say("E0203", f"{value:#x} does not fit the {KEYS[key]} bits of '{key}'", at)
+    elif key in said and said[key][0] != value:
+        text = f"no {key} is {said[key][0]:#06x} and {value:#06x}"
+        report.say("E0230", text, at, f"the first is in {said[key][1]}")
+    said.setdefault(key, (value, match.span))
+
+
+def families(patterns: Patterns, report: Report) -> None:
+    """A family is there for its members."""
+    used = {d.parent for f in patterns.files for d in f.devices if d.kind == "member"}
+    for pattern in patterns.devices.values():
+        if pattern.abstract and pattern.name not in used:
+            text = f"family '{pattern.name}' has no member, so it serves nothing"
+            hint = f"write 'member NAME of {pattern.name}', or 'device' for 'family'"
+            report.say("E0230", text, pattern.span, hint)
+
+
+def equals(patterns: Patterns, report: Report) -> None:
+    """No two patterns match by the same keys."""
+    seen: dict[object, Pattern] = {}
+    for pattern in patterns.devices.values():
+        found = pattern.of(s.Match)
+        if pattern.abstract or not found:
+            continue
+        keys = frozenset(pair for m in found for pair in m.keys)
+        wheres = frozenset(spell(m.where) for m in found if m.where is not None)
+        key = found[0].kind, found[0].name, keys, wheres
+        first = seen.setdefault(key, pattern)
+        if first is not pattern:
+            report.say(
+                "E0231", f"'{first.name}' and '{pattern.name}' match the same devices "
+                f"({first.span})", pattern.span, "name one more id in one of them",
+            )  # fmt: skip
+
+
+# ---- buffers ------------------------------------------------------------------------------
+
+
+def buffers(pattern: Pattern, patterns: Patterns, report: Report) -> None:
+    """Every buffer begins with one owner, and swaps keep it so."""
+    tables = {t.name: t for t in pattern.of(s.Table) if not t.layout}
+    arrays = {x.name: x for x in pattern.of(s.State) if x.count}
+    for name, table in tables.items():
+        owners = [arrays[x] for x in dict.fromkeys(_indexing(pattern, name)) if x in arrays]
+        seen: dict[int, str] = {}
+        for array in owners:
+            values = initial_values(array)
+            if values is None:
+                continue
+            for number, value in enumerate(values):
+                slot = f"{array.name}[{number}]"
+                if value in seen:
+                    at = array.initial.span if array.initial is not None else array.span
+                    report.say(
+                        "E0228", f"{slot} and {seen[value]} both own {name}[{value}]", at,
+                        "begin with different numbers: i, i + 16",
+                    )  # fmt: skip
+                    break
+                if value >= table.count:
+                    at = array.initial.span if array.initial is not None else array.span
+                    text = f"{slot} begins as {value}, '{name}' has {table.count} elements"
+                    report.say("E0207", text, at)
+                    break
+                seen[value] = slot
+
+
+def _indexing(pattern: Pattern, table: str) -> Iterator[str]:
+    """The arrays whose elements choose an element of a table."""
+    for node in walk(tuple(pattern.of(s.Turn))):
+        match node:
+            case s.Index(of=s.Name(text=name), index=s.Index(of=of)) if name == table:
+                of = of.of if isinstance(of, s.Prime) else of
+                if isinstance(of, s.Name):
+                    yield of.text
+            case s.Swap(left=s.Index(of=s.Name(text=a)), right=s.Index(of=s.Name(text=b))):
+                names = set(_direct(pattern, table))
+                if a in names or b in names:
+                    yield from (a, b)
+
+
+def _direct(pattern: Pattern, table: str) -> Iterator[str]:
+    for node in walk(tuple(pattern.of(s.Turn))):
+        match node:
+            case s.Index(of=s.Name(text=name), index=s.Index(of=of)) if name == table:
+                of = of.of if isinstance(of, s.Prime) else of
+                if isinstance(of, s.Name):
+                    yield of.text
+
+
+CHECKS: tuple[Callable[[Pattern, Patterns, Report], None], ...] = (
+    contract, belongs, matching, buffers,
+)  # fmt: skip

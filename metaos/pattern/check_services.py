@@ -1,0 +1,286 @@
+"""Checks of services: what they lie over, what they may name, that siblings exclude each other.
+
+check(patterns, report) -> None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from metaos.errors import Span, did_you_mean
+from metaos.pattern import kinds as k
+from metaos.pattern import syntax as s
+from metaos.pattern.check_texts import said
+from metaos.pattern.patterns import Patterns
+from metaos.pattern.report import Report
+from metaos.pattern.spell import spell
+from metaos.pattern.widths import Typer
+
+TEXT_CLASS = "console"
+"""The class whose services say texts instead of answering."""
+
+Exclusive = Mapping[str, frozenset[int]]
+"""What a condition demands: names and the numbers each may be."""
+
+
+def check(patterns: Patterns, report: Report) -> None:
+    """Check all services."""
+    roots = {c.over for c in patterns.classes.values() if c.over}
+    for service in patterns.services.values():
+        if _parent_known(service, patterns, roots, report):
+            _Service(service, patterns, report).run()
+    _siblings(patterns, report)
+
+
+def _parent_known(service: s.Service, patterns: Patterns, roots: set[str], report: Report) -> bool:
+    """The way from a service to its root is there and is no circle."""
+    known = {*patterns.services, *patterns.classes, *roots}
+    if service.over not in known:
+        at = report.word(_behind(service), service.over)
+        hint = did_you_mean(service.over, known - {service.name})
+        report.say("E0250", f"nothing is called '{service.over}' to lie over", at, hint)
+        return False
+    way, name = {service.name}, service.over
+    while name in patterns.services:
+        if name in way:
+            if name == service.name:
+                report.say("E0250", f"'{service.name}' lies over itself", service.span)
+            return False
+        way.add(name)
+        name = patterns.services[name].over
+    return name in known
+
+
+def _behind(service: s.Service) -> Span:
+    span = service.span
+    return Span(span.file, span.line, span.end_column, span.end_column)
+
+
+@dataclass
+class _Service:
+    service: s.Service
+    patterns: Patterns
+    report: Report
+
+    def run(self) -> None:
+        service = self.service
+        if service.over in self.patterns.classes:
+            self.on_console()
+            return
+        if service.say is not None:
+            text = f"'say' is for services over {TEXT_CLASS}; '{service.name}' answers frames"
+            self.report.say("E0252", text, service.say.span)
+        own = self.names(service)
+        self.header()
+        self.where()
+        for constant in service.constants:
+            self.typer({}).fits(constant.value, constant.bits, constant.name)
+        typer = self.typer(own)
+        for condition in service.accept:
+            typer.condition(condition)
+        self.reply(typer)
+        if service.send is not None:
+            typer.fits(service.send, 16, "send")
+        self.questions(own)
+
+    def typer(self, names: Mapping[str, k.Kind]) -> Typer:
+        return Typer(names, self.report)
+
+    def on_console(self) -> None:
+        service = self.service
+        if service.over != TEXT_CLASS:
+            text = f"'{service.over}' carries no services"
+            self.report.say("E0252", text, self.report.word(_behind(service), service.over))
+        elif service.say is None:
+            self.report.say(
+                "E0252", f"'{service.name}' over {TEXT_CLASS} says nothing", service.span
+            )
+        else:
+            said(self.report, service.say.value, service.say.span)
+        odd = [*service.accept, *service.reply, *service.ask, *service.examples]
+        if service.where is not None:
+            odd.insert(0, service.where)
+        if odd:
+            text = f"a service over {TEXT_CLASS} only says a text"
+            self.report.say("E0252", text, odd[0].span)
+
+    # ---- layouts and names
+
+    def layout(self, service: s.Service) -> s.Layout | None:
+        own = {x.name: x for x in service.layouts}
+        return own.get(service.header) or self.patterns.layouts.get(service.header)
+
+    def up(self, service: s.Service) -> Iterator[s.Service]:
+        """A service and those it lies over, nearest first."""
+        found: s.Service | None = service
+        while found is not None:
+            yield found
+            found = self.patterns.services.get(found.over)
+
+    def header(self) -> None:
+        service = self.service
+        if service.header and self.layout(service) is None:
+            known = [*self.patterns.layouts, *(x.name for x in service.layouts)]
+            hint = did_you_mean(service.header, known)
+            at = self.header_span()
+            self.report.say("E0224", f"no layout '{service.header}'", at, hint)
+        used = {service.header}
+        for layout in service.layouts:
+            if layout.name not in used:
+                at = self.report.word(layout.span, layout.name)
+                self.report.say("E0226", f"layout '{layout.name}' is never used", at)
+
+    def header_span(self) -> Span:
+        """The name in `header NAME`, which is somewhere below the service's first line."""
+        span = self.service.span
+        source = self.patterns.sources.get(span.file)
+        for number, line in enumerate(source.lines if source is not None else (), 1):
+            words = line.split("#")[0].split()
+            if number > span.line and words == ["header", self.service.header]:
+                column = line.index(self.service.header, line.index("header") + 6) + 1
+                return Span(span.file, number, column, column + len(self.service.header))
+        return span
+
+    def names(self, service: s.Service) -> dict[str, k.Kind]:
+        """What a service's expressions may name."""
+        names: dict[str, k.Kind] = {"my": k.MY, "frame": k.Stretch("frame")}
+        for other in reversed(list(self.up(service))):
+            _nest(names, other.name, self.parts(other))
+        nearest = next((x for x in self.up(service) if x.header), None)
+        names |= self.parts(nearest) if nearest is not None else {}
+        for constant in service.constants:
+            names[constant.name] = k.number(min(64, constant.bits))
+        return names
+
+    def parts(self, service: s.Service) -> dict[str, k.Kind]:
+        layout = self.layout(service)
+        stretches = {name: k.Stretch(name) for name in ("header", "payload", "message")}
+        fields = layout.fields if layout is not None else ()
+        missing = service.header and layout is None
+        found: dict[str, k.Kind] = {**stretches}
+        found |= {f.name: k.number(f.bits) if f.bits > 1 else k.BIT for f in fields}
+        return _Anything(found) if missing else found
+
+    # ---- parts
+
+    def where(self) -> None:
+        service = self.service
+        if service.where is None:
+            return
+        parent = self.patterns.services.get(service.over)
+        names = self.names(parent) if parent is not None else {"frame": k.Stretch("frame")}
+        self.typer(names).condition(service.where)
+
+    def reply(self, typer: Typer) -> None:
+        layout = self.layout(self.service)
+        if layout is None and self.service.header:
+            return
+        fields = {f.name: f for f in layout.fields} if layout is not None else {}
+        seen: set[str] = set()
+        for assignment in self.service.reply:
+            name, at = assignment.field, self.report.word(assignment.span, assignment.field)
+            if name not in fields:
+                hint = did_you_mean(name, fields) or f"'{self.service.name}' has no header"
+                what = layout.name if layout is not None else self.service.name
+                self.report.say("E0202", f"'{what}' has no field '{name}'", at, hint)
+                typer.number(assignment.value)
+                continue
+            if name in seen:
+                self.report.say("E0210", f"'{name}' is answered twice", at)
+            seen.add(name)
+            typer.fits(assignment.value, fields[name].bits, name)
+
+    def questions(self, own: Mapping[str, k.Kind]) -> None:
+        names = {**own, "peer": k.PEER}
+        for asked in self.service.ask:
+            self.asked(asked, names)
+        answers = {**names, "asked": k.Names("asked", names)}
+        for example in self.service.examples:
+            for change in example.changes:
+                self.asked(change, names)
+            typer = self.typer(answers)
+            for condition in example.answers:
+                typer.condition(condition)
+
+    def asked(self, asked: s.Asked, names: Mapping[str, k.Kind]) -> None:
+        """A field of the question, or of one of the services below, and its value."""
+        typer = self.typer(names)
+        expression: s.Expr = s.Name(asked.path[0], self.report.word(asked.span, asked.path[0]))
+        for part in asked.path[1:]:
+            at = expression.span
+            end = at.end_column + 1 + len(part)
+            expression = s.Member(expression, part, Span(at.file, at.line, at.column, end))
+        kind = typer.kind(expression)
+        if isinstance(kind, k.Num):
+            typer.fits(asked.value, kind.bits, ".".join(asked.path))
+        elif not isinstance(kind, k.Unknown):
+            text = f"'{'.'.join(asked.path)}' is no field"
+            self.report.say("E0206", text, expression.span)
+
+
+class _Anything(dict[str, k.Kind]):
+    """The names of a header whose layout is missing, which was reported."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> k.Kind:
+        return k.UNKNOWN
+
+    def get(self, name: str, default: object = None) -> k.Kind:
+        return self[name]
+
+
+def _nest(names: dict[str, k.Kind], name: str, parts: dict[str, k.Kind]) -> None:
+    """Put `a.b`'s parts where `a` then `.b` find them."""
+    first, _, rest = name.partition(".")
+    there = names.get(first)
+    members = dict(there.members) if isinstance(there, k.Names) else {}
+    if rest:
+        _nest(members, rest, parts)
+        names[first] = k.Names(first, members)
+    else:
+        names[first] = k.Names(name, parts if isinstance(parts, _Anything) else members | parts)
+
+
+# ---- siblings -----------------------------------------------------------------------------
+
+
+def _siblings(patterns: Patterns, report: Report) -> None:
+    """Of two services over the same one, at most one can want a frame."""
+    by_parent: dict[str, list[s.Service]] = {}
+    for service in patterns.services.values():
+        if service.over not in patterns.classes:
+            by_parent.setdefault(service.over, []).append(service)
+    for parent, services in by_parent.items():
+        for number, service in enumerate(services):
+            for other in services[:number]:
+                if not _exclusive(demands(service.where), demands(other.where)):
+                    report.say(
+                        "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
+                        f"of '{parent}' ({other.span})",
+                        service.where.span if service.where is not None else service.span,
+                        "their 'where' must compare the same field with different constants",
+                    )  # fmt: skip
+
+
+def _exclusive(one: Exclusive, other: Exclusive) -> bool:
+    return any(name in other and not one[name] & other[name] for name in one)
+
+
+def demands(where: s.Expr | None) -> Exclusive:
+    """The constants each name must be among where the condition holds."""
+    match where:
+        case s.Binary(operator="==", left=left, right=s.Number(value=value)):
+            return {spell(left): frozenset({value})}
+        case s.Binary(operator="==", left=s.Number(value=value), right=right):
+            return {spell(right): frozenset({value})}
+        case s.Binary(operator="&", left=left, right=right):
+            a, b = demands(left), demands(right)
+            return {n: a.get(n, b.get(n, frozenset())) & b.get(n, a.get(n, frozenset()))
+                    for n in {*a, *b}}  # fmt: skip
+        case s.Binary(operator="|", left=left, right=right):
+            a, b = demands(left), demands(right)
+            return {n: a[n] | b[n] for n in a if n in b}
+    return {}

@@ -1,0 +1,390 @@
+"""Checks of what a device does: its sequences and guards row by row, its turn step by step.
+
+    Flow(pattern, typer).run()
+
+The line is straight, so which page a register's field selects is known at each access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from metaos.errors import did_you_mean
+from metaos.pattern import kinds as k
+from metaos.pattern import syntax as s
+from metaos.pattern.check_places import ACCESS_KINDS, READABLE, WRITABLE
+from metaos.pattern.check_texts import message
+from metaos.pattern.patterns import Pattern
+from metaos.pattern.spell import spell, walk
+from metaos.pattern.widths import Typer
+
+Page = tuple[str, str]
+"""A register and its field that selects what lies at an offset."""
+
+INIT = "init"
+
+
+@dataclass
+class Flow:
+    """One way through a device's rows and steps."""
+
+    pattern: Pattern
+    typer: Typer
+    pages: dict[Page, int | None] = field(default_factory=dict)
+    guarded: bool = False
+    in_turn: bool = False
+    popped: dict[str, Any] = field(default_factory=dict)
+    lets: dict[str, s.Step] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Check sequences, guards and the turn; the turn begins as `init` ends."""
+        self.typer.read = self.read
+        after_init: dict[Page, int | None] = {}
+        for learn in self.pattern.of(s.Learn):
+            self.start({})
+            for row in learn.rows:
+                self.learn(row)
+        parts: list[s.Sequence | s.Guard] = [*self.pattern.of(s.Sequence)]
+        for part in [*parts, *self.pattern.of(s.Guard)]:
+            self.start({})
+            self.rows(part.rows)
+            if isinstance(part, s.Sequence) and part.name == INIT:
+                after_init = self.pages
+        for clock in self.pattern.of(s.Clock):
+            self.register(clock.register, "a clock counts in a register")
+        for access in self.pattern.of(s.Access):
+            self.register(access.select, "config space is selected by a register")
+            self.register(access.data, "config space is read through a register")
+        turn = self.pattern.one(s.Turn)
+        if turn is not None:
+            self.turn(turn, after_init)
+
+    def start(self, pages: Mapping[Page, int | None]) -> None:
+        self.pages, self.guarded, self.popped = dict(pages), False, {}
+
+    def turn(self, turn: s.Turn, begin: Mapping[Page, int | None]) -> None:
+        """The turn again and again: it begins as init ends, and as it ends itself."""
+        self.in_turn = True
+        names, used = dict(self.typer.names), set(self.typer.used)
+        with self.typer.report.muted():
+            self.start(begin)
+            self.steps(turn.steps)
+        end = self.pages
+        self.typer.names, self.typer.used, self.lets = names, used, {}
+        self.typer.later = {name: step.span for step in walk(turn.steps) for name in _named(step)}
+        self.start(_merged(begin, end))
+        self.steps(turn.steps)
+        for name, step in self.lets.items():
+            if name not in self.typer.used and not name.startswith("_"):
+                at = self.typer.report.word(step.span, name)
+                hint = f"a read for its own sake is called _{name}"
+                self.typer.say("E0226", f"'{name}' is never used", at, hint)
+
+    # ---- registers
+
+    def read(self, register: k.Reg, node: s.Expr) -> None:
+        """A register's value is taken."""
+        access, name = register.node.access, register.node.name
+        at = self.typer.report.word(node.span, name)
+        if access in ACCESS_KINDS and access not in READABLE:
+            self.typer.say("E0212", f"'{name}' is {access}: it cannot be read", at)
+        if access == "rc" and self.in_turn:
+            self.pop(name, node)
+        self.paged(register.node, node)
+
+    def pop(self, name: str, node: s.Expr) -> None:
+        """Reading clears: only when wanted, once a turn."""
+        at = self.typer.report.word(node.span, name)
+        if not self.guarded:
+            hint = f"say when: x = {name} when CONDITION else 0"
+            self.typer.say("E0214", f"'{name}' is rc: reading clears it, here always", at, hint)
+        elif name in self.popped:
+            line = self.popped[name].span.line
+            hint = "read it once and name what it was"
+            text = f"'{name}' is rc and was read in line {line} already"
+            self.typer.say("E0214", text, at, hint)
+        self.popped.setdefault(name, node)
+
+    def paged(self, register: s.Register, node: s.Expr) -> None:
+        """The page a register lies on is selected."""
+        if register.page is None:
+            return
+        *page, wanted = register.page
+        known = self.pages.get((str(page[0]), str(page[1])))
+        if known == wanted:
+            return
+        said = f"{page[0]}.{page[1]}"
+        is_now = f"is {known}" if known is not None else "is not known"
+        self.typer.say(
+            "E0219", f"'{register.name}' is there when {said} == {wanted}; here {said} {is_now}",
+            self.typer.report.word(node.span, register.name),
+            f"write {said} before it, in this line of rows",
+        )  # fmt: skip
+
+    def written(self, register: k.Reg, node: s.Expr, value: s.Expr, always: bool) -> None:
+        """A whole register is written."""
+        access, name = register.node.access, register.node.name
+        if access in ACCESS_KINDS and access not in WRITABLE:
+            at = self.typer.report.word(node.span, name)
+            self.typer.say("E0213", f"'{name}' is {access}: it cannot be written", at)
+        self.paged(register.node, node)
+        if isinstance(value, s.Record):
+            self.typer.record(value, register.node.fields, name)
+        else:
+            self.typer.fits(value, register.block.bits, name)
+        for part in register.node.fields:
+            self.turned((name, part.name), _selected(part, value), always)
+
+    def turned(self, page: Page, value: int | None, always: bool) -> None:
+        """A field that may select a page becomes `value`, or stays where it was."""
+        self.pages[page] = value if always or self.pages.get(page) == value else None
+
+    def register(self, node: s.Expr, wanted: str) -> None:
+        kind = self.typer.kind(node)
+        if not isinstance(kind, k.Reg | k.Unknown):
+            self.typer.say("E0206", f"{wanted}, given '{spell(node)}'", node.span)
+
+    # ---- rows
+
+    def rows(self, rows: tuple[s.Row, ...]) -> None:
+        for row in rows:
+            match row:
+                case s.Write():
+                    self.write(row)
+                case s.Await() | s.Expect():
+                    self.test(row)
+                case s.Each():
+                    self.each(row)
+
+    def each(self, row: s.Each) -> None:
+        members = k.LISTS.get(row.name)
+        if members is None:
+            hint = did_you_mean(row.name, k.LISTS)
+            at = self.typer.report.word(row.span, row.name)
+            self.typer.say("E0253", f"no list '{row.name}' to go through", at, hint)
+        before = self.typer.names.get(row.name)
+        self.typer.names[row.name] = members if members is not None else k.UNKNOWN
+        pages = dict(self.pages)
+        self.rows(row.body)
+        self.pages = _merged(pages, self.pages)
+        del self.typer.names[row.name]
+        if before is not None:
+            self.typer.names[row.name] = before
+
+    def test(self, row: s.Await | s.Expect) -> None:
+        """A row waits for a register or its field to be a number."""
+        self.typer.condition(row.given)
+        condition = row.condition
+        self.typer.condition(condition)
+        place = condition.left if isinstance(condition, s.Binary) else condition
+        if not self.is_register(place):
+            what = "waits for" if isinstance(row, s.Await) else "tests"
+            self.typer.say(
+                "E0220", f"a row {what} a register, given '{spell(place)}'", place.span,
+                "write REGISTER == value or REGISTER.FIELD == value",
+            )  # fmt: skip
+        elif not isinstance(condition, s.Binary) or condition.operator != "==":
+            given = f"given '{spell(condition)}'"
+            self.typer.say("E0220", f"a row tests 'register == value', {given}", condition.span)
+        message(self.typer.report, row.message, row.span)
+
+    def is_register(self, node: s.Expr) -> bool:
+        """A register, its field or its bits; an unknown name was reported already."""
+        while isinstance(node, s.Member | s.Index | s.Slice):
+            node = node.of
+        kind = self.typer.names.get(node.text) if isinstance(node, s.Name) else None
+        return isinstance(kind, k.Reg | k.Unknown) or (
+            isinstance(kind, k.Array) and isinstance(kind.of, k.Reg)
+        )
+
+    def learn(self, row: s.Keep | s.Write) -> None:
+        if isinstance(row, s.Write):
+            self.write(row)
+        elif not self.is_register(row.value):
+            text = f"a learn row keeps a register, given '{spell(row.value)}'"
+            self.typer.say("E0220", text, row.value.span)
+        else:
+            self.typer.number(row.value)
+
+    # ---- steps
+
+    def steps(self, steps: tuple[Any, ...]) -> None:
+        for step in steps:
+            match step:
+                case s.Let():
+                    self.let(step)
+                case s.Write():
+                    self.write(step)
+                case s.Swap():
+                    self.swap(step)
+                case s.When():
+                    self.when(step)
+                case s.Offer():
+                    self.offer(step)
+                case s.Take(character=character, some=some, position=position):
+                    self.name(character, k.number(8), step)
+                    self.name(some, k.BIT, step)
+                    if position:
+                        self.name(position, k.number(8), step)
+                case s.Advance(guard=guard):
+                    self.typer.condition(guard)
+                case s.Keep():
+                    hint = f"write {step.name} = ..."
+                    self.typer.say("E0255", "':=' keeps what 'learn' found", step.span, hint)
+
+    def name(self, name: str, kind: k.Kind, step: s.Step) -> None:
+        """A step gives a name, once a turn, to nothing that has one."""
+        known = self.typer.names.get(name)
+        if known is not None and known is not k.UNKNOWN:
+            at = self.typer.report.word(step.span, name)
+            first = self.lets.get(name)
+            where = f"in line {first.span.line}" if first is not None else "by the device"
+            self.typer.say("E0210", f"'{name}' is named already, {where}", at)
+        self.typer.names[name] = kind
+        if isinstance(step, s.Let):
+            self.lets[name] = step
+
+    def let(self, step: s.Let) -> None:
+        self.typer.condition(step.guard)
+        before, self.guarded = self.guarded, self.guarded or step.guard is not None
+        kind = self.typer.kind(step.value)
+        if not isinstance(kind, k.Element) or step.guard is not None:
+            kind = self.typer.value(kind, step.value) or k.UNKNOWN
+        self.guarded = before
+        if step.default is not None and isinstance(kind, k.Num):
+            self.typer.fits(step.default, kind.bits, step.name)
+        self.name(step.name, kind, step)
+
+    def when(self, step: s.When) -> None:
+        self.typer.condition(step.guard)
+        before, self.guarded = self.guarded, True
+        pages = dict(self.pages)
+        self.steps(step.body)
+        self.guarded = before
+        self.pages = _merged(pages, self.pages)
+
+    def write(self, step: s.Write) -> None:
+        self.typer.condition(step.guard)
+        self.typer.condition(step.given)
+        target, value = step.target, step.value
+        always = step.guard is None and step.given is None
+        if isinstance(target, s.Slice):
+            self.write_slice(target, value)
+            return
+        if isinstance(target, s.Member):
+            of = self.typer.kind(target.of, use=False)
+            if isinstance(of, k.Reg):
+                self.write_field(target, of, value, always)
+                return
+        kind = self.typer.kind(target, use=False)
+        match kind:
+            case k.Reg():
+                self.written(kind, target, value, always)
+            case k.Var(node=state):
+                self.typer.fits(value, state.bits, spell(target))
+            case k.Element(layout=layout) if layout is not None:
+                if isinstance(value, s.Record):
+                    self.typer.record(value, layout.fields, layout.name)
+                else:
+                    hint = "an element is written whole: { field = value }"
+                    self.typer.say("E0206", f"'{spell(value)}' is no element", value.span, hint)
+            case k.Num() if isinstance(target, s.Member):
+                self.typer.fits(value, kind.bits, spell(target))
+            case k.Unknown():
+                if not isinstance(value, s.Record):
+                    self.typer.kind(value)
+            case _:
+                self.unwritable(target)
+
+    def unwritable(self, target: s.Expr) -> None:
+        hint = "a state, a register or an element of a table can be"
+        self.typer.say("E0213", f"'{spell(target)}' cannot be written", target.span, hint)
+
+    def write_field(self, target: s.Member, of: k.Reg, value: s.Expr, always: bool) -> None:
+        """Read, change, write: all bits of the register are written."""
+        access, name = of.node.access, of.node.name
+        part = next((f for f in of.node.fields if f.name == target.name), None)
+        if access in ACCESS_KINDS and access != "rw":
+            hint = f"write all of it: {name} <- {{ {target.name} = ... }}"
+            text = f"'{name}' is {access}: writing one field needs rw"
+            self.typer.say("E0213", text, target.span, hint if access in WRITABLE else "")
+        self.paged(of.node, target)
+        if part is None:
+            with_read, self.typer.read = self.typer.read, None
+            self.typer.kind(target)
+            self.typer.read = with_read
+            return
+        self.typer.fits(value, part.bits, spell(target))
+        known = value.value if isinstance(value, s.Number) else None
+        self.turned((name, part.name), known, always)
+
+    def write_slice(self, target: s.Slice, value: s.Expr) -> None:
+        of = self.typer.kind(target.of, use=False)
+        if isinstance(of, k.Unknown):
+            return
+        if not isinstance(of, k.Var):
+            self.unwritable(target)
+            return
+        high, low = self.typer.number(target.high), self.typer.number(target.low)
+        bits = self.typer.slice_bits(target, of.node.bits, high, low)
+        if isinstance(bits, k.Num):
+            self.typer.fits(value, bits.bits, spell(target))
+
+    def swap(self, step: s.Swap) -> None:
+        self.typer.condition(step.guard)
+        sides = [(node, self.typer.kind(node)) for node in (step.left, step.right)]
+        for node, kind in sides:
+            if not isinstance(kind, k.Var | k.Unknown):
+                hint = "two elements of arrays of states can be"
+                self.typer.say("E0206", f"'{spell(node)}' cannot be swapped", node.span, hint)
+        bits = {kind.node.bits for _, kind in sides if isinstance(kind, k.Var)}
+        if len(bits) > 1:
+            text = f"{min(bits)} and {max(bits)} bits cannot change places"
+            self.typer.say("E0203", text, step.span)
+
+    def offer(self, step: s.Offer) -> None:
+        self.typer.condition(step.guard)
+        kind = self.typer.kind(step.frame)
+        if not isinstance(kind, k.Element | k.Unknown):
+            hint = "a frame lies at an element of a table of bytes: buf[...]"
+            self.typer.say(
+                "E0206", f"no frame lies at '{spell(step.frame)}'", step.frame.span, hint
+            )
+        self.typer.fits(step.length, 16, "length")
+        self.name(step.answered, k.BIT, step)
+        self.name(step.answer_length, k.number(16), step)
+
+
+def _named(step: object) -> tuple[str, ...]:
+    match step:
+        case s.Let(name=name):
+            return (name,)
+        case s.Offer(answered=answered, answer_length=length):
+            return answered, length
+        case s.Take(character=character, some=some, position=position):
+            return (character, some, position) if position else (character, some)
+    return ()
+
+
+def _merged(
+    one: Mapping[Page, int | None], other: Mapping[Page, int | None]
+) -> dict[Page, int | None]:
+    """What is known after either of two ways."""
+    return {p: one.get(p) if one.get(p) == other.get(p) else None for p in {*one, *other}}
+
+
+def _selected(part: s.Field, value: s.Expr) -> int | None:
+    """What a field becomes when its register is written whole; None if not known."""
+    match value:
+        case s.Number(value=number):
+            return number >> part.low & ((1 << part.bits) - 1)
+        case s.Record(fields=fields):
+            said = next((f for f in fields if f.name == part.name), None)
+            if said is None:
+                return 0
+            if said.value is None:
+                return 1
+            return said.value.value if isinstance(said.value, s.Number) else None
+    return None
