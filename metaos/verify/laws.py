@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from metaos.errors import Exit, MetaosError, Problem
 from metaos.link.image import Image
 from metaos.verify.account import check_account
 from metaos.verify.decode import Ledger, Line, ledger, straight_lines
+from metaos.verify.explore import explore
 from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
 from metaos.verify.guarded import check_bounds, check_features
@@ -24,7 +26,7 @@ from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.pages import check_pages
 from metaos.verify.places import Resolved, resolve
 from metaos.verify.report import Report, Touches, Violation
-from metaos.verify.walk import Walk, walk
+from metaos.verify.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,7 @@ def verify(image: Image) -> Report:
         return Report(wrong)
     proof = follow(image)
     violations = [v for law in LAWS for check in law.checks for v in check(proof)]
-    resolved = [r for one in proof.phases for r in one.resolved]
-    indexed = Counter(r.bounded for r in resolved)
+    indexed = _indexed(proof)
     return Report(
         tuple(violations),
         tuple((one.line.name, len(one.line.steps)) for one in proof.phases),
@@ -124,6 +125,26 @@ def verify(image: Image) -> Report:
     )
 
 
+def demand(image: Image) -> Report:
+    """`verify`, but a broken law is an error.
+
+    Raises:
+        MetaosError: exit LAW_BROKEN; a problem for each violation, with its law and place.
+    """
+    report = verify(image)
+    if not report.violations:
+        return report
+    problems = [
+        Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span) for v in report.violations
+    ]
+    raise MetaosError(
+        f"the image breaks law {report.violations[0].law} and is not written",
+        hint="this is a bug in metaos or in a pattern: docs/laws.md",
+        exit_code=Exit.LAW_BROKEN,
+        problems=problems,
+    )
+
+
 def follow(image: Image) -> Proof:
     """Decode and walk every phase of an image whose form is sound."""
     manifest, book = image.manifest, ledger(image)
@@ -131,10 +152,21 @@ def follow(image: Image) -> Proof:
     phases = []
     for line in straight_lines(image):
         atlas = atlas_of(image, line.name)
-        walked = walk(line, atlas, manifest.roots, next_place)
+        walked = explore(line, atlas, manifest.roots, next_place)
         resolved, unresolved = resolve(line, walked, atlas, manifest, book)
         phases.append(Followed(line, atlas, walked, resolved, unresolved))
     return Proof(image, book, tuple(phases))
+
+
+def _indexed(proof: Proof) -> Counter[bool]:
+    """How many instructions have an index that is bounded by the bytes, and how many not."""
+    bounded: dict[tuple[str, int], bool] = {}
+    for one in proof.phases:
+        for resolved in one.resolved:
+            if resolved.bounded is not None:
+                key = (one.line.name, resolved.access.step.offset)
+                bounded[key] = bounded.get(key, True) and resolved.bounded
+    return Counter(bounded.values())
 
 
 def _touches(proof: Proof) -> tuple[Touches, ...]:

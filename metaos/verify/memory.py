@@ -53,6 +53,13 @@ class Atlas:
         """Whether the page tables of the phase map this address at all."""
         return any(m.linear <= linear < m.linear + m.size for m in self.mappings)
 
+    def scratch(self, linear: int, size: int) -> bool:
+        """Whether all bytes at an address are mapped to the scratch frame."""
+        return any(
+            m.shadow and m.linear <= linear and linear + size <= m.linear + m.size
+            for m in self.mappings
+        )
+
     def _open(self, symbol: Symbol, linear: int, size: int, shadow: bool) -> bool:
         """Whether the bytes are mapped: of a window, only its pages; a datum has no shadow."""
         if symbol.kind == "datum":

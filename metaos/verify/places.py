@@ -20,10 +20,11 @@ from metaos.link.manifest import Manifest, PortRange
 from metaos.verify.decode import Ledger, Line
 from metaos.verify.memory import Atlas, Located
 from metaos.verify.report import Violation
-from metaos.verify.values import MODULUS
+from metaos.verify.values import MODULUS, known
 from metaos.verify.walk import Access, Walk
 
 LAW = 3
+NEVER = known(0)
 _TURNS = (-3, -2, -1, 1, 2, 3)
 
 
@@ -71,10 +72,10 @@ def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
     if access.write and any(h.symbol.kind == "datum" for h in hits):
         messages.append("writes to read-only data")
     bounded = None if access.address.exact and access.count is None else _bounded(access, hits)
-    if access.count is not None and not bounded:
+    if access.count not in (None, NEVER) and not bounded:
         messages.append("a repeated string instruction may leave its place")
     real = [h for h in hits if not h.shadow]
-    gated = len(hits) > len(real) or _may_skip(access)
+    gated = len(found) > len(real) or _may_skip(access)
     devices = sorted({h.symbol.device for h in real})
     device_memory = any(h.symbol.kind == "window" for h in real)
     return Resolved(access, tuple(devices), device_memory, gated, bounded), messages
@@ -82,10 +83,14 @@ def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
 
 def _undeclared(access: Access, found: dict[int, Located | None], atlas: Atlas) -> Iterator[str]:
     """Name the addresses that no symbol declares and that something could be mapped at."""
+    if access.count == NEVER:
+        return
     names = {located.symbol.name for located in found.values() if located}
     for base in sorted(base for base, located in found.items() if located is None):
         if not names and access.address.bases == {0}:
             yield "its address cannot be told from the bytes"
+        elif atlas.scratch(base, access.size):
+            continue
         elif atlas.mapped(base) or not _moved(base, access.size, names, atlas):
             yield f"touches {base:#x}, which nothing declares in this phase"
 
@@ -115,6 +120,8 @@ def _port(access: Access, ports: tuple[PortRange, ...]) -> tuple[Resolved, list[
     """Port accesses have no shadow: a guarded one repeats zero times."""
     messages: list[str] = []
     owners: set[str] = set()
+    if access.count == NEVER:
+        return Resolved(access, (), True, True, None), messages
     if not access.address.exact:
         messages.append("its port cannot be told from the bytes")
     else:

@@ -7,6 +7,8 @@ Source: Intel SDM vol. 1, 3.4.1.1 "General-Purpose Registers in 64-Bit Mode".
 
 from __future__ import annotations
 
+from collections import Counter
+
 from metaos.verify.values import ANY, Value, known, narrow, plus, right, unknown
 
 _OLD = {"a": "rax", "b": "rbx", "c": "rcx", "d": "rdx"}
@@ -47,6 +49,12 @@ class Registers:
     def __init__(self) -> None:
         self._whole: dict[str, Value] = {}
         self._part: dict[str, tuple[int, Value]] = {}
+        self._version: Counter[str] = Counter()
+
+    def version(self, name: str) -> tuple[str, int]:
+        """The whole register and how often it was written: what a comparison remembers."""
+        whole = REGISTERS[name][0]
+        return whole, self._version[whole]
 
     def read(self, name: str) -> Value:
         """The value of a register or a part of one, zero-extended."""
@@ -60,6 +68,7 @@ class Registers:
     def write(self, name: str, value: Value) -> None:
         """Put `value` in a register, or in a part of one as the processor does."""
         whole, bits, low = REGISTERS[name]
+        self._version[whole] += 1
         if bits >= 32:
             self._part.pop(whole, None)
             self._whole[whole] = narrow(value, bits)
@@ -82,9 +91,7 @@ class Registers:
     def forget(self, name: str) -> None:
         """Say that nothing is known of a register any more; other names are ignored."""
         if name in REGISTERS:
-            whole = REGISTERS[name][0]
-            self._part.pop(whole, None)
-            self._whole[whole] = ANY
+            self.write(REGISTERS[name][0], ANY)
 
     def clear(self, name: str) -> None:
         """Set a whole register to 0."""

@@ -1,8 +1,9 @@
 """What the instructions that LLVM emits for integers do to a walk: a table by mnemonic.
 
-A rule takes the walker and the instruction's operands, the first being the destination. Flags
-are not followed: what depends on one can be either. An instruction without a rule yields
-anything, which is always true; the rules are there so that addresses stay known.
+A rule takes the walker and the instruction's operands, the first being the destination. Of the
+flags only what flags.py holds is followed: what depends on others can be either. An
+instruction without a rule yields anything, which is always true; the rules are there so that
+addresses stay known.
 Source: Intel SDM vol. 2, the page of each instruction.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from metaos.verify.flags import CARRY, COMPARED, EITHER, RESULT, Flags, outcomes, refined
 from metaos.verify.values import (
     Value,
     both,
@@ -32,18 +34,24 @@ if TYPE_CHECKING:
     from metaos.verify.walk import Walker
 
 Rule = Callable[["Walker", Any], None]
-BIT = known(0, 1)
+
+_KEEPING = """mov movabs movzx movsx movsxd lea xchg not bswap nop jmp in out cpuid mfence
+    lfence sfence cbw cwde cdqe cwd cdq cqo shlx shrx sarx rorx mulx pdep pext movbe"""
+KEEP_FLAGS = frozenset(_KEEPING.split())
+"""Besides cmov, set and string moves: these leave the flags as they were."""
 
 
-def _two(f: Callable[[Value, Value, int], Value]) -> Rule:
-    """`op a, b`: a becomes f(a, b)."""
+def _two(f: Callable[[Value, Value, int], Value], valid: frozenset[str] = RESULT) -> Rule:
+    """`op a, b`: a becomes f(a, b). `valid`: what its flags say."""
 
     def rule(walker: Walker, operands: Any) -> None:
         bits = operands[0].size * 8
         b = walker.read(operands[1])
         if bits == 64 and operands[1].size < 8:
             b = widen_signed(b, operands[1].size * 8, 64)
-        walker.write(operands[0], f(walker.read(operands[0]), b, bits))
+        result = f(walker.read(operands[0]), b, bits)
+        walker.write(operands[0], result)
+        walker.flags = Flags(result, known(0), bits, valid=valid)
 
     return rule
 
@@ -70,20 +78,67 @@ def _lea(walker: Walker, operands: Any) -> None:
     walker.write(operands[0], narrow(walker.address(operands[1]), operands[0].size * 8))
 
 
-def _select(walker: Walker, operands: Any) -> None:
+def _select(condition: str) -> Rule:
     """A 32-bit cmov clears the upper half even if it does not move."""
-    bits = operands[0].size * 8
-    source = walker.read(operands[1])
-    walker.write(operands[0], narrow(join(walker.read(operands[0]), source), bits))
+
+    def rule(walker: Walker, operands: Any) -> None:
+        bits = operands[0].size * 8
+        moved = _where(walker, operands[1], condition, True)
+        stayed = _where(walker, operands[0], condition, False)
+        possible = outcomes(walker.flags, condition)
+        if possible == EITHER:
+            moved = join(moved, stayed)
+        walker.write(operands[0], narrow(moved if True in possible else stayed, bits))
+
+    return rule
 
 
-def _set(walker: Walker, operands: Any) -> None:
-    walker.write(operands[0], BIT)
+def _where(walker: Walker, operand: Any, condition: str, holds: bool) -> Value:
+    """An operand's value where a condition holds, or does not."""
+    value = walker.read(operand)
+    name = walker.name(operand)
+    if not name:
+        return value
+    return refined(value, walker.registers.version(name), walker.flags, condition, holds)
+
+
+def _set(condition: str) -> Rule:
+    """The byte is 1 where the condition holds, else 0."""
+
+    def rule(walker: Walker, operands: Any) -> None:
+        walker.write(operands[0], _bit(outcomes(walker.flags, condition)))
+
+    return rule
+
+
+def _bit(possible: frozenset[bool]) -> Value:
+    return known(*(int(x) for x in possible))
 
 
 def _compare(walker: Walker, operands: Any) -> None:
-    for operand in operands:
-        walker.read(operand)
+    bits = operands[0].size * 8
+    a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
+    name = walker.name(operands[0])
+    version = walker.registers.version(name) if name else None
+    walker.flags = Flags(narrow(a, bits), narrow(b, bits), bits, version)
+
+
+def _test(walker: Walker, operands: Any) -> None:
+    bits = operands[0].size * 8
+    a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
+    if not _same(operands):
+        walker.flags = Flags(both(a, b, bits), known(0), bits)
+        return
+    name = walker.name(operands[0])
+    walker.flags = Flags(a, known(0), bits, walker.registers.version(name))
+
+
+def _bit_test(walker: Walker, operands: Any) -> None:
+    """`bt a, b` leaves the bit in the carry alone: as if 0 were compared with it."""
+    bits = operands[0].size * 8
+    a, b = walker.read(operands[0]), walker.read(operands[1])
+    picked = pointwise(a, b, bits, lambda x, y: x >> (y % bits) & 1)
+    walker.flags = Flags(known(0), picked, bits, valid=CARRY)
 
 
 def _exchange(walker: Walker, operands: Any) -> None:
@@ -124,6 +179,7 @@ def _xor(walker: Walker, operands: Any) -> None:
     bits = operands[0].size * 8
     if _same(operands):
         walker.write(operands[0], known(0))
+        walker.flags = Flags(known(0), known(0), bits)
         return
     a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
     if a.exact and b.exact:
@@ -131,6 +187,7 @@ def _xor(walker: Walker, operands: Any) -> None:
     else:
         result = plus(a, b, bits) if disjoint(a, b) else unknown(bits)
     walker.write(operands[0], result)
+    walker.flags = Flags(result, known(0), bits)
 
 
 def _subtract(walker: Walker, operands: Any) -> None:
@@ -140,16 +197,19 @@ def _subtract(walker: Walker, operands: Any) -> None:
         return
     a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
     walker.write(operands[0], minus(a, b, bits))
+    walker.flags = Flags(narrow(a, bits), narrow(b, bits), bits)
 
 
 def _subtract_borrow(walker: Walker, operands: Any) -> None:
     """`sbb r, r` is 0 or all ones: LLVM's way to widen a carry to a mask."""
     bits = operands[0].size * 8
+    borrow = _bit(outcomes(walker.flags, "b"))
     if _same(operands):
-        walker.write(operands[0], known(0, (1 << bits) - 1))
-        return
-    a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
-    walker.write(operands[0], minus(minus(a, b, bits), BIT, bits))
+        walker.write(operands[0], minus(known(0), borrow, bits))
+    else:
+        a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
+        walker.write(operands[0], minus(minus(a, b, bits), borrow, bits))
+    walker.flags = None
 
 
 def _signed(value: Value, operand: Any, bits: int) -> Value:
@@ -205,8 +265,20 @@ def _bswap(a: Value, bits: int) -> Value:
     return pointwise(narrow(a, bits), known(0), bits, swap)
 
 
-def _add_carry(a: Value, b: Value, bits: int) -> Value:
-    return plus(plus(a, b, bits), BIT, bits)
+def _add_carry(walker: Walker, operands: Any) -> None:
+    bits = operands[0].size * 8
+    carry = _bit(outcomes(walker.flags, "b"))
+    a, b = walker.read(operands[0]), _signed(walker.read(operands[1]), operands[1], bits)
+    walker.write(operands[0], plus(plus(a, b, bits), carry, bits))
+    walker.flags = None
+
+
+def _neg(walker: Walker, operands: Any) -> None:
+    """The carry is set unless the operand was 0: as if 0 were compared with it."""
+    bits = operands[0].size * 8
+    a = narrow(walker.read(operands[0]), bits)
+    walker.write(operands[0], minus(known(0), a, bits))
+    walker.flags = Flags(known(0), a, bits)
 
 
 def _not(a: Value, bits: int) -> Value:
@@ -229,14 +301,14 @@ RULES: dict[str, Rule] = {
     "lea": _lea,
     "xchg": _exchange,
     "add": _two(plus),
-    "adc": _two(_add_carry),
+    "adc": _add_carry,
     "sub": _subtract,
     "sbb": _subtract_borrow,
-    "and": _two(both),
-    "or": _two(either),
+    "and": _two(both, COMPARED),
+    "or": _two(either, COMPARED),
     "xor": _xor,
     "not": _one(_not),
-    "neg": _one(lambda a, bits: minus(known(0), narrow(a, bits), bits)),
+    "neg": _neg,
     "inc": _one(lambda a, bits: plus(a, known(1), bits)),
     "dec": _one(lambda a, bits: minus(a, known(1), bits)),
     "bswap": _one(_bswap),
@@ -248,10 +320,14 @@ RULES: dict[str, Rule] = {
     "shlx": _shift_of(_shift_left),
     "shrx": _shift_of(_shift_right),
     "cmp": _compare,
-    "test": _compare,
-    "bt": _compare,
+    "test": _test,
+    "bt": _bit_test,
     "jmp": _nothing,
     "nop": _nothing,
-    **{f"cmov{c}": _select for c in CONDITIONS},
-    **{f"set{c}": _set for c in CONDITIONS},
+    **{f"cmov{c}": _select(c) for c in CONDITIONS},
+    **{f"set{c}": _set(c) for c in CONDITIONS},
 }
+
+_SETTING = ("add", "adc", "sub", "sbb", "and", "or", "xor", "neg", "cmp", "test", "bt")
+FOLLOWED = KEEP_FLAGS | {*_SETTING, *(k + c for k in ("cmov", "set") for c in CONDITIONS)}
+"""Instructions after which the walker's flags are right; before any other they are dropped."""

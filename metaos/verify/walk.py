@@ -18,9 +18,10 @@ from typing import Any
 from capstone import x86
 
 from metaos.verify.decode import Line, Step
+from metaos.verify.flags import Flags
 from metaos.verify.memory import Atlas
 from metaos.verify.registers import REGISTERS, Registers
-from metaos.verify.semantics import RULES
+from metaos.verify.semantics import FOLLOWED, RULES
 from metaos.verify.values import ANY, LIMIT, Value, known, narrow, plus, times, unknown
 
 ROW = 16
@@ -52,15 +53,26 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """All accesses in order, and what each `mov cr3` can load."""
+    """All accesses in order, and what each `mov cr3` can load. `rows`: 0 if it reads none."""
 
     accesses: tuple[Access, ...]
     roots: tuple[tuple[Step, Value], ...]
+    rows: int = 0
 
 
-def walk(line: Line, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> Walk:
-    """Follow `line` once, from its first instruction to its last."""
-    walker = Walker(atlas, roots, next_place)
+Cells = dict[tuple[int, int], Value]
+"""What memory is known to hold, by linear address and size."""
+
+
+def walk(
+    line: Line,
+    atlas: Atlas,
+    roots: tuple[int, ...],
+    next_place: int,
+    cells: Cells | None = None,
+) -> Walk:
+    """Follow `line` once, from its first instruction to its last; `cells` hold at its start."""
+    walker = Walker(atlas, roots, next_place, cells)
     for step in line.steps:
         walker.take(step)
     return Walk(tuple(walker.accesses), tuple(walker.roots))
@@ -69,14 +81,17 @@ def walk(line: Line, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> W
 class Walker:
     """The state of one walk; semantics.py holds what each instruction does to it."""
 
-    def __init__(self, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> None:
+    def __init__(
+        self, atlas: Atlas, roots: tuple[int, ...], next_place: int, cells: Cells | None = None
+    ) -> None:
         self.registers = Registers()
         self.accesses: list[Access] = []
         self.roots: list[tuple[Step, Value]] = []
+        self.flags: Flags | None = None
         self._atlas = atlas
         self._allowed = roots
         self._next = next_place
-        self._cells: dict[tuple[int, int], Value] = {}
+        self._cells: Cells = dict(cells or {})
         self._step: Step
         stack = next((s for s in atlas.symbols if s.name == "stack"), None)
         if stack is not None:
@@ -86,7 +101,10 @@ class Walker:
         """Apply one instruction."""
         self._step = step
         name, insn = step.mnemonic, step.insn
-        if name[:-1] in STRINGS and name[-1] in _WIDTH:
+        string = name[:-1] in STRINGS and name[-1] in _WIDTH
+        if not string and name not in FOLLOWED:
+            self.flags = None
+        if string:
             self._string(name, insn)
         elif name in ("in", "out"):
             self._port(name, insn)
@@ -99,13 +117,20 @@ class Walker:
 
     # Operands
 
+    def name(self, operand: Any) -> str:
+        """The general register that an operand is; empty for any other operand."""
+        if operand.type != x86.X86_OP_REG:
+            return ""
+        name = str(self._step.insn.reg_name(operand.reg))
+        return name if name in REGISTERS else ""
+
     def read(self, operand: Any) -> Value:
         """The value of a register, constant or memory operand, zero-extended."""
         if operand.type == x86.X86_OP_IMM:
             return narrow(known(operand.imm), operand.size * 8)
         if operand.type == x86.X86_OP_REG:
-            name = self._step.insn.reg_name(operand.reg)
-            return self.registers.read(name) if name in REGISTERS else ANY
+            name = self.name(operand)
+            return self.registers.read(name) if name else ANY
         address = self.address(operand)
         self.accesses.append(
             Access(self._step, "memory", address, operand.size, read=True, write=False)
@@ -115,8 +140,8 @@ class Walker:
     def write(self, operand: Any, value: Value) -> None:
         """Put `value` in a register or memory operand."""
         if operand.type == x86.X86_OP_REG:
-            name = self._step.insn.reg_name(operand.reg)
-            if name in REGISTERS:
+            name = self.name(operand)
+            if name:
                 self.registers.write(name, value)
             return
         address = self.address(operand)
@@ -159,8 +184,9 @@ class Walker:
             (linear,) = address.bases
             if linear == self._next and size in (4, 8):
                 return narrow(known(*self._allowed), size * 8)
-            if (linear, size) in self._cells:
-                return self._cells[linear, size]
+            for whole in (8, 4, 2, 1):
+                if whole >= size and (linear, whole) in self._cells:
+                    return narrow(self._cells[linear, whole], size * 8)
         listed = self._constants(address, size)
         return unknown(size * 8) if listed is None else listed
 

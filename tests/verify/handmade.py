@@ -26,6 +26,7 @@ from metaos.link.manifest import (
     Symbol,
     WindowMap,
 )
+from metaos.verify.decode import straight_lines
 
 CODE_END = 0x80200000
 SHADOW = 1 << 30
@@ -33,21 +34,36 @@ RAM, WINDOW, ROWS = 0x200000, 0x10000000, 0x80000000
 CARD, UART = "00:03.0", "com.0"
 ROOTS = {"guard": 0x100000, "steady": 0x104000}
 TABLE, HEAD, NEXT, CURSOR, BYTES = RAM, RAM + 0x100, RAM + 0x108, RAM + 0x110, RAM + 0x118
-ROW_DATA = b"".join(
-    struct.pack("<IIII", WINDOW + at, value, 0x3F8, 0) for at, value in ((0, 1), (0x3818, 2))
-)
+STRIDE, MEMORY, PORT = 12, 1, 2
+ROW_LIST = ((WINDOW, 1, MEMORY), (0x3F8, 0x41, PORT), (WINDOW + 0x3818, 2, MEMORY))
+ROW_DATA = b"".join(struct.pack("<III", *row) for row in ROW_LIST)
 
 GUARD = f"""
-    movzx eax, word ptr [{CURSOR:#x}]
+    mov eax, dword ptr [{CURSOR:#x}]
     mov ebx, {ROWS:#x}
-    mov ecx, dword ptr [rbx + rax]
+    mov r9d, dword ptr [rbx + rax]
     mov edx, dword ptr [rbx + rax + 4]
-    mov dword ptr [rcx], edx
-    add word ptr [{CURSOR:#x}], 16
+    mov esi, dword ptr [rbx + rax + 8]
+    mov edi, 0
+    mov r8d, {SHADOW:#x}
+    test esi, {MEMORY}
+    cmove edi, r8d
+    mov dword ptr [r9 + rdi], edx
+    mov dword ptr [{BYTES:#x}], edx
+    xor ecx, ecx
+    test esi, {PORT}
+    setne cl
+    mov edx, r9d
+    mov esi, {BYTES:#x}
+    rep outsb dx, byte ptr [rsi]
+    add eax, {STRIDE}
     mov esi, {ROOTS["guard"]:#x}
     mov edi, {ROOTS["steady"]:#x}
-    cmp eax, 16
+    xor r10d, r10d
+    cmp eax, {len(ROW_DATA)}
+    cmove eax, r10d
     cmove esi, edi
+    mov dword ptr [{CURSOR:#x}], eax
     mov qword ptr [{NEXT:#x}], rsi
 """
 STEADY = f"""
@@ -66,6 +82,9 @@ STEADY = f"""
     mov esi, {BYTES:#x}
     rep outsb dx, byte ptr [rsi]
 """
+
+
+SHARED = {"next": "next", "cursor": "rows.cursor"}
 
 
 def assemble(text: str, address: int = 0) -> bytes:
@@ -170,16 +189,16 @@ def _manifest(
     )
     both = ("guard", "steady")
     rows_at = starts["steady"] + lengths["steady"]
-    places = {"rx": (TABLE, 0x100), "head": (HEAD, 1), "next": (NEXT, 8), "cursor": (CURSOR, 2)}
+    places = {"rx": (TABLE, 0x100), "head": (HEAD, 1), "next": (NEXT, 8), "cursor": (CURSOR, 4)}
     places["bytes"] = (BYTES, 8)
     symbols = [
         Symbol(
-            name=name if name == "next" else f"{CARD}.{name}",
+            name=SHARED.get(name, f"{CARD}.{name}"),
             kind="place",
             linear=at,
             physical=at,
             size=size,
-            device="" if name == "next" else CARD,
+            device="" if name in SHARED else CARD,
             phases=both,
         )
         for name, (at, size) in places.items()
@@ -261,6 +280,7 @@ def _mappings(phases: tuple[PhaseMap, ...]) -> tuple[Mapping, ...]:
         one(WINDOW, 0xFEB00000, small, "wu", both),
         one(WINDOW + 0x3000, 0xFEB03000, small, "wu", both),
         one(RAM + SHADOW, 0x400000, big, "ws", both),
+        one(SHADOW, 0x400000, big, "ws", both),
         one(WINDOW + SHADOW, 0x400000, big, "ws", both),
         one(ROWS, 0x120000, small, "", ("guard",)),
         *(one(CODE_END - small, p.code_pages[0], small, "x", (p.name,)) for p in phases),
@@ -288,6 +308,12 @@ def patch(image: Image, phase: str, offset: int, code: bytes) -> Image:
     loaded = bytearray(image.loaded)
     loaded[at : at + len(code)] = code
     return reseal(image, loaded=bytes(loaded))
+
+
+def offset_of(image: Image, phase: str, text: str) -> int:
+    """Where the first instruction that reads `text` stands in a phase."""
+    line = next(one for one in straight_lines(image) if one.name == phase)
+    return next(step.offset for step in line.steps if text in step.text)
 
 
 def with_manifest(image: Image, **fields: Any) -> Image:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from handmade import CARD, STEADY, UART, WINDOW, handmade
 
 from metaos.errors import MetaosError
-from metaos.verify import measure, render, why
+from metaos.verify.audit import measure, render
+from metaos.verify.why import why
+from tests.verify.handmade import CARD, STEADY, UART, WINDOW, handmade
 
 
 def test_audit_measures_what_is_there() -> None:
@@ -18,7 +19,7 @@ def test_audit_measures_what_is_there() -> None:
     assert report.content_bytes == sum(byte != 0 for byte in image.loaded)
     assert sum(report.content_by_kind.values()) == report.content_bytes
     assert report.image_bytes == len(image.data)
-    assert (report.loop_instructions, report.phase_instructions["guard"]) == (15, 14)
+    assert (report.loop_instructions, report.phase_instructions["guard"]) == (15, 29)
     assert report.unattributed_bytes == 0
     assert [d.address for d in report.devices] == [CARD, UART]
     card = report.devices[0]
@@ -66,14 +67,14 @@ def test_audit_reads_well_and_as_json() -> None:
     [
         ("steady+0x0", "movzx eax"),
         ("steady+0x1", "movzx eax"),
-        ("00:03.0.csr", "mov dword ptr [rcx], edx"),
+        ("00:03.0.csr", "mov dword ptr [r9 + rdi], edx"),
         ("0x10003818", "mov dword ptr [rcx + 0x10003818], eax"),
         ("00:03.0", "facts functions.00:03.0.device"),
         ("0x80000004", "row"),
         ("rows.guard", "row"),
-        ("next", "mov qword ptr"),
+        ("next", "movabs rax"),
         ("0", "loader"),
-        ("0x1f4", "movzx eax"),
+        ("0x1f4", "guard+0x0"),
     ],
 )
 def test_why_names_the_rule_behind_a_place(place: str, expected: str) -> None:

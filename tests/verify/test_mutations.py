@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from handmade import handmade
 
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import SECTOR, TRAILER_LENGTH, Image, pack_image, read_image, write_image
 from metaos.link.manifest import AccountEntry, Manifest
-from metaos.verify import audit, measure, verify, why
+from metaos.verify import verify
+from metaos.verify.audit import audit, measure
+from metaos.verify.why import why
+from tests.verify.handmade import handmade
 
 WHOLE = handmade()
 
@@ -52,22 +54,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert "cannot read" in refused(tmp_path).message
 
 
-ODD: tuple[Any, ...] = (
-    0,
-    -1,
-    1,
-    5,
-    511,
-    4096,
-    1 << 31,
-    1 << 47,
-    1 << 62,
-    "",
-    "steady",
-    "\0",
-    [],
-    {},
-)
+ODD: tuple[Any, ...] = (0, -1, 1, 511, 4096, 1 << 31, 1 << 47, 1 << 62, "", "steady", [], {})
 
 
 def lie(value: Any, pick: random.Random) -> Any:

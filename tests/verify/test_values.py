@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
-from handmade import CODE_END, NEXT, ROOTS, ROWS, assemble, handmade, placed
-from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
+import unicorn
 from unicorn import x86_const as ux
 
 from metaos.verify.decode import straight_lines
+from metaos.verify.explore import explore
 from metaos.verify.memory import atlas_of
 from metaos.verify.values import (
     Value,
@@ -25,7 +26,8 @@ from metaos.verify.values import (
     unknown,
     widen_signed,
 )
-from metaos.verify.walk import Walker, walk
+from metaos.verify.walk import Walker
+from tests.verify.handmade import CODE_END, NEXT, ROOTS, ROW_LIST, ROWS, assemble, handmade, placed
 
 WHOLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9")
 PARTS = {
@@ -45,7 +47,7 @@ def line(pick: random.Random) -> str:
     constant = pick.choice([c for c in CONSTANTS if c < 1 << (bits - 1)])
     two = pick.choice(("add", "sub", "and", "or", "xor", "adc", "sbb", "mov", "cmp", "test"))
     wide = pick.choice(PARTS[pick.choice((32, 64))])
-    condition = pick.choice(("e", "ne", "b", "ae", "s", "le"))
+    condition = pick.choice(("e", "ne", "b", "ae", "s", "ns", "be", "a", "l", "ge", "le", "g"))
     forms = (
         f"{two} {a}, {constant}",
         f"{two} {a}, {b}",
@@ -62,18 +64,21 @@ def line(pick: random.Random) -> str:
         f"xchg {a}, {b}",
         f"movsxd {pick.choice(PARTS[64])}, {pick.choice(PARTS[32])}",
         f"shl {pick.choice(PARTS[64])}, cl",
+        f"bt {pick.choice(PARTS[64])}, {pick.randrange(64)}",
     )
     return pick.choice(forms)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(150))
 def test_every_register_is_what_the_walk_says_it_can_be(seed: int) -> None:
     pick = random.Random(seed)
-    text = "\n".join(line(pick) for _ in range(25))
+    sets = [f"mov {name}, {pick.choice(CONSTANTS)}" for name in pick.sample(WHOLE, seed % 9)]
+    text = "\n".join([*sets, *(line(pick) for _ in range(25))])
     image = handmade(steady_bytes=assemble(text, CODE_END - 0x1000))
     steady = straight_lines(image)[1]
     walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
-    machine = Uc(UC_ARCH_X86, UC_MODE_64)
+    engine: Any = unicorn
+    machine = engine.Uc(engine.UC_ARCH_X86, engine.UC_MODE_64)
     start = steady.phase.code_linear
     machine.mem_map(start // 4096 * 4096, 0x1000)
     machine.mem_write(start, steady.code)
@@ -120,14 +125,20 @@ def test_a_gate_stays_apart_from_an_index() -> None:
     assert address == Value(frozenset({0x200000, 0x40200000}), 4080, 16)
 
 
-def test_loads_of_rows_yield_that_column() -> None:
+def test_each_row_is_walked_by_itself() -> None:
     image = handmade()
     guard = straight_lines(image)[0]
-    found = walk(guard, atlas_of(image, "guard"), tuple(ROOTS.values()), NEXT)
-    store = next(a for a in found.accesses if a.write and a.size == 4)
-    assert store.address == known(0x10000000, 0x10003818)
-    assert store.stored == known(1, 2)
-    assert [value.bases for _, value in found.roots] == [frozenset(ROOTS.values())]
+    found = explore(guard, atlas_of(image, "guard"), tuple(ROOTS.values()), NEXT)
+    assert found.rows == len(ROW_LIST)
+    stores = [a for a in found.accesses if a.write and a.step.text.startswith("mov dword ptr [r9")]
+    assert {(*a.address.bases, *a.stored.bases) for a in stores} == {
+        (0x10000000, 1),
+        (0x400003F8, 0x41),
+        (0x10003818, 2),
+    }
+    ports = [a for a in found.accesses if a.kind == "port" and a.count == known(1)]
+    assert [a.address for a in ports] == [known(0x3F8)]
+    assert frozenset().union(*(v.bases for _, v in found.roots)) == frozenset(ROOTS.values())
 
 
 def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
