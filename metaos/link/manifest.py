@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import msgspec
 
+from metaos.match.system import System
+from metaos.probe.machine import Emulator
+
 SCHEMA = 1
 """Version of the manifest and of the account (their JSON form)."""
 
@@ -165,6 +168,8 @@ class Provenance(Struct, frozen=True, kw_only=True):
     cpu_features: tuple[str, ...] = ()
     tools: dict[str, str] = {}
     facts: dict[str, str] = {}
+    system: System | None = None
+    emulator: Emulator | None = None
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

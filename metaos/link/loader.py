@@ -1,0 +1,108 @@
+"""The boot loader, assembled for one image, and the account of its bytes from nasm's listing.
+
+    loader = assemble_loader(BOOTLOADER / "boot.asm", {"SECTORS": 5, ...})
+    loader.data, loader.account
+
+nasm runs in a folder of its own and is given the file by its bare name, so that no path of the
+build host can reach the bytes or the account.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from metaos.errors import Exit, MetaosError
+from metaos.link.manifest import AccountEntry
+
+LOW = 0x7C00
+"""Where the firmware puts sector 0; it is 512 bytes long."""
+LISTS = 0x8040
+"""Where the loader looks for its lists: sector 1 begins with the bootstrap page's entries."""
+FIXED = 512 + (LISTS - 0x8000)
+"""Length of what boot.asm yields: sector 0 and the bootstrap page's entries."""
+_SECONDS = 30
+_LISTED = re.compile(r"^ *(?P<line>\d+) (?P<at>[0-9A-F]{8}) \S+ *(?:<\d+>)?(?P<source>.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """The loader's `FIXED` bytes, the account of each, and the nasm that made them."""
+
+    data: bytes
+    account: tuple[AccountEntry, ...]
+    nasm: str
+
+
+def assemble_loader(source: Path, defines: Mapping[str, int]) -> Loader:
+    """Run nasm on boot.asm with the linker's numbers.
+
+    Raises:
+        MetaosError: nasm is missing (exit TOOL_MISSING), refuses the source, or takes too
+            long; or the loader has another length than the linker counts on.
+    """
+    nasm = shutil.which("nasm")
+    if nasm is None:
+        raise MetaosError(
+            "nasm is not installed",
+            hint="sudo apt-get install nasm",
+            exit_code=Exit.TOOL_MISSING,
+        )
+    with tempfile.TemporaryDirectory(prefix="metaos-") as folder:
+        try:
+            (Path(folder) / source.name).write_bytes(source.read_bytes())
+        except OSError as error:
+            raise MetaosError(f"cannot read the boot loader {source}: {error.strerror}") from error
+        numbers = [f"-D{name}={value:#x}" for name, value in defines.items()]
+        _run(
+            [nasm, "-f", "bin", "-Werror", "-o", "out", "-l", "listing", *numbers, source.name],
+            folder,
+        )
+        data = (Path(folder) / "out").read_bytes()
+        listing = (Path(folder) / "listing").read_text("utf-8", "replace")
+        version = _run([nasm, "-v"], folder).split()
+    if len(data) != FIXED or data[510:512] != b"\x55\xaa":
+        raise MetaosError(f"{source.name} yields {len(data)} bytes, the linker needs {FIXED}")
+    account = tuple(_account(listing, source.name, len(data)))
+    return Loader(data, account, version[2] if len(version) > 2 else "unknown")
+
+
+def _run(command: list[str], folder: str) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MetaosError(f"nasm did not end within {_SECONDS} seconds") from error
+    except OSError as error:
+        raise MetaosError(f"nasm cannot be started: {error.strerror}") from error
+    if done.returncode:
+        raise MetaosError(f"nasm refuses the boot loader:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def _account(listing: str, name: str, length: int) -> Iterator[AccountEntry]:
+    """One entry for each source line that yields bytes, in order; `times` yields padding."""
+    lines: list[tuple[int, int, str]] = []
+    for text in listing.splitlines():
+        match = _LISTED.match(text)
+        if match and (not lines or int(match["line"]) != lines[-1][1]):
+            lines.append((int(match["at"], 16), int(match["line"]), match["source"].strip()))
+    for (start, line, source), (end, _, _) in pairwise([*lines, (length, 0, "")]):
+        if source.startswith("times "):
+            yield AccountEntry(start=start, end=end, kind="padding")
+        else:
+            yield AccountEntry(start=start, end=end, kind="loader", file=name, line=line, column=1)

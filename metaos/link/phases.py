@@ -1,0 +1,66 @@
+"""The linker's own code: the end of every phase, and the whole wipe phase.
+
+All of it is straight-line and assembled with keystone, which is imported when first used.
+The phase change is
+
+    mov eax, [next]         ; a root lies below 4 GiB: the upper half of RAX becomes 0
+    mov cr3, rax            ; from here on the code page is another one
+    jmp rel32               ; so this is the next phase's own, at the same address
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from metaos.link.layout import CODE_END
+
+JMP_LENGTH = 5
+CHANGE_LENGTH = 14
+"""Bytes of the phase change, the jmp included."""
+HANDOVER = CODE_END - CHANGE_LENGTH
+"""Linear address of every phase change; the loader enters here, with `next` = guard's root."""
+
+
+def tail_length(phase: str) -> int:
+    """Bytes that the linker adds to a phase's code."""
+    return JMP_LENGTH if phase == "steady" else CHANGE_LENGTH
+
+
+def tail(phase: str, next_place: int, length: int) -> bytes:
+    """The end of a phase whose code is `length` bytes, this tail included."""
+    jmp = b"\xe9" + struct.pack("<i", -length)
+    if phase == "steady":
+        return jmp
+    change = _assemble(f"mov eax, dword ptr [rip + {next_place} - {HANDOVER + 6}]", HANDOVER)
+    change += _assemble("mov cr3, rax", HANDOVER + 6)
+    assert len(change) + JMP_LENGTH == CHANGE_LENGTH
+    return change + jmp
+
+
+def wipe_length(ranges: int) -> int:
+    """Bytes of the wipe code without its tail."""
+    return len(wipe_code(((0, 8),) * ranges, 0x200000, 0x100000))
+
+
+def wipe_code(ranges: Iterable[tuple[int, int]], next_place: int, root: int) -> bytes:
+    """Clear the byte ranges (multiples of 8), then set `next` to `root`. Its length is fixed
+    by the number of ranges.
+    """
+    lines = ["xor eax, eax"]
+    for start, end in ranges:
+        lines += [f"mov edi, {start}", f"mov ecx, {(end - start) // 8}", "rep stosq"]
+    clear = _assemble("\n".join(lines), 0)
+    store = 10  # mov dword ptr [rip + disp32], imm32
+    displacement = next_place - HANDOVER
+    last = _assemble(f"mov dword ptr [rip + {displacement}], {root}", HANDOVER - store)
+    assert len(last) == store
+    return clear + last
+
+
+def _assemble(text: str, address: int) -> bytes:
+    """Intel syntax to bytes, standing at `address`."""
+    from keystone import KS_ARCH_X86, KS_MODE_64, Ks
+
+    code, _ = Ks(KS_ARCH_X86, KS_MODE_64).asm(text, address, as_bytes=True)
+    return bytes(code)
