@@ -34,7 +34,7 @@ from metaos.errors import Exit, MetaosError
 INSTALL = "sudo apt-get install -y qemu-system-x86"
 
 _GREETING_SECONDS = 30.0
-_COMMAND_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0
 _END_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 _STDERR_LINES = 12
@@ -57,8 +57,8 @@ class Qemu:
         *,
         qmp: bool = True,
         pass_fds: Sequence[int] = (),
-        stdin: int | IO[Any] = subprocess.DEVNULL,
-        stdout: int | IO[Any] = subprocess.DEVNULL,
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = subprocess.DEVNULL,
     ) -> None:
         self._arguments = list(arguments)
         self._qmp = qmp
@@ -117,12 +117,12 @@ class Qemu:
         """
         assert self._client is not None, "no control socket"
         try:
-            return self._await(self._client.execute(name, dict(arguments)), _COMMAND_SECONDS)
+            return self._await(self._client.execute(name, dict(arguments)), _ANSWER_SECONDS)
         except ExecuteError as error:
             raise MetaosError(f"QEMU refuses '{name}': {error}") from error
         except TimeoutError as error:
             raise MetaosError(
-                f"QEMU does not answer '{name}' within {_COMMAND_SECONDS:.0f} s",
+                f"QEMU does not answer '{name}' within {_ANSWER_SECONDS:.0f} s",
                 exit_code=Exit.TIMEOUT,
             ) from error
         except (QMPError, OSError, EOFError) as error:

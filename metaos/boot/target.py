@@ -151,7 +151,7 @@ def open_chardevs(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def _names_accel(arguments: Sequence[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = itertools.pairwise([*arguments, ""])
     return any(
         _ACCEL.fullmatch(option)
         or (option.lstrip("-") in ("M", "machine") and re.search(r"(^|,)accel=", value))

@@ -31,7 +31,7 @@ _HEADER_FIELDS = (
     "interrupt_line",
     "capabilities",
 )
-_LEAST_BAR = {BarKind.IO: 4, BarKind.MEM32: 16, BarKind.MEM64: 16}
+_LEAST_SIZE = {BarKind.IO: 4, BarKind.MEM32: 16, BarKind.MEM64: 16}
 _SPACE = {BarKind.IO: 1 << 16, BarKind.MEM32: 1 << 32, BarKind.MEM64: 1 << 64}
 
 
@@ -128,7 +128,7 @@ def _bar(bar: Bar, placed: tuple[BarKind, bool, int], path: str) -> Iterator[Fau
         yield f"{path}.prefetchable", f"{bar.prefetchable}, but the config bytes say {prefetchable}"
     if bar.address != address:
         yield f"{path}.address", f"{bar.address:#x}, but the config bytes say {address:#x}"
-    if bar.size < _LEAST_BAR[kind] or bar.size & bar.size - 1 or bar.size >= _SPACE[kind]:
+    if bar.size < _LEAST_SIZE[kind] or bar.size & bar.size - 1 or bar.size >= _SPACE[kind]:
         yield f"{path}.size", f"{bar.size:#x} is no power of two that {kind} can have"
     elif bar.address % bar.size:
         yield f"{path}.address", f"{bar.address:#x} is not a multiple of the size {bar.size:#x}"
