@@ -23,6 +23,10 @@ _LETTER = {8: "b", 16: "w", 32: "l"}
 _ACCUMULATOR = {8: "{al}", 16: "{ax}", 32: "{eax}"}
 
 
+def _is_far(op: Op) -> bool:
+    return op.kind == "const" and op.bits == 64 and op.value == SHADOW
+
+
 def _int(bits: int) -> ir.IntType:
     return ir.IntType(bits)
 
@@ -37,6 +41,7 @@ class _Emission:
         self.program = program
         self.module = ir.Module(name=f"{program.device}.{program.phase}")
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), ()), FUNCTION)
+        self.function.calling_convention = "preserve_nonecc"  # all registers are free
         for attribute in ("noreturn", "nounwind"):
             self.function.attributes.add(attribute)
         self.b = ir.IRBuilder(self.function.append_basic_block(""))
@@ -51,6 +56,8 @@ class _Emission:
         self.debug = _Debug(self.module, self.function)
 
     def run(self) -> ir.Module:
+        if any(_is_far(op) for op in self.program.ops):
+            self.far = self.opaque(ir.Constant(_int(64), SHADOW))
         for op in self.program.ops:
             self.b.debug_metadata = self.debug.location(op.span)
             self.values[op] = getattr(self, op.kind, self.two)(op)
@@ -65,13 +72,9 @@ class _Emission:
     def const(self, op: Op) -> Any:
         return ir.Constant(_int(op.bits), op.value)
 
-    def opaque_far(self) -> Any:
-        """SHADOW in a register whose value LLVM does not know."""
-        if self.far is None:
-            kind = ir.FunctionType(_int(64), (_int(64),))
-            value = ir.Constant(_int(64), SHADOW)
-            self.far = self.b.asm(kind, "", "=r,0", (value,), False)
-        return self.far
+    def opaque(self, value: Any) -> Any:
+        """A 64-bit value LLVM knows nothing of, so that it does not join tests of a gate."""
+        return self.b.asm(ir.FunctionType(_int(64), (_int(64),)), "", "=r,0", (value,), False)
 
     def two(self, op: Op) -> Any:
         a, b = (self.of(x) for x in op.args)
@@ -99,13 +102,27 @@ class _Emission:
 
     def select(self, op: Op) -> Any:
         c, a, b = op.args
-        far = b.kind == "const" and b.bits == 64 and b.value == SHADOW
-        return self.b.select(self.of(c), self.of(a), self.opaque_far() if far else self.of(b))
+        if _is_far(b):
+            return self.opaque(self.b.select(self.of(c), self.of(a), self.far))
+        return self.b.select(self.of(c), self.of(a), self.of(b))
 
     def zext(self, op: Op) -> Any:
-        return self.b.zext(self.of(op.args[0]), _int(op.bits))
+        inner = op.args[0]
+        if inner.kind == "trunc" and inner.bits == 1:  # one bit is masked, not extended
+            wide, bits = self.of(inner.args[0]), inner.args[0].bits
+            kept = self.b.and_(wide, ir.Constant(_int(bits), 1))
+            if bits == op.bits:
+                return kept
+            return (self.b.zext if bits < op.bits else self.b.trunc)(kept, _int(op.bits))
+        return self.b.zext(self.of(inner), _int(op.bits))
 
     def trunc(self, op: Op) -> Any:
+        if op.bits == 1:  # a test of one bit, which can be made in memory
+            inner, bit = op.args[0], 0
+            if inner.kind == "lshr" and inner.args[1].kind == "const":
+                inner, bit = inner.args[0], inner.args[1].value
+            kept = self.b.and_(self.of(inner), ir.Constant(_int(inner.bits), 1 << bit))
+            return self.b.icmp_unsigned("!=", kept, ir.Constant(_int(inner.bits), 0))
         return self.b.trunc(self.of(op.args[0]), _int(op.bits))
 
     def bswap(self, op: Op) -> Any:
@@ -162,6 +179,9 @@ class _Emission:
 
     def fence(self, op: Op) -> Any:
         return self.b.fence("seq_cst")
+
+    def barrier(self, op: Op) -> Any:
+        return self.b.asm(ir.FunctionType(ir.VoidType(), ()), "", "~{memory}", (), True)
 
     # -- ports and the rest of what only assembly says
 

@@ -210,6 +210,10 @@ class Builder:
         """Let every store before be seen before any load after."""
         self._append(Op("fence", 0, ordered=True))
 
+    def barrier(self) -> None:
+        """Keep accesses before and after apart, without an instruction."""
+        self._append(Op("barrier", 0, ordered=True))
+
     def finish(self) -> Program:
         """The program without unused pure ops and unused plain loads."""
         return Program(self.device, self.phase, prune(tuple(self._ops)))

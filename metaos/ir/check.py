@@ -227,4 +227,5 @@ SHAPES: dict[str, Shape] = {
     "cpuid": Shape(2, _cpuid, value=lambda op: 0 <= op.value <= 3),
     "fill": Shape(2, _fill, ordered=None),
     "fence": Shape(0, _nothing, ordered=True),
+    "barrier": Shape(0, _nothing, ordered=True),
 }

@@ -215,4 +215,5 @@ _ACTIONS: dict[str, Callable[[_Turn, Op], int]] = {
     "cpuid": _Turn.identify,
     "fill": _Turn.fill,
     "fence": lambda turn, op: 0,
+    "barrier": lambda turn, op: 0,
 }

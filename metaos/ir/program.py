@@ -55,9 +55,11 @@ class Op:
     | cpuid | 32-bit leaf, subleaf (`value`: 0 to 3 for EAX, EBX, ECX, EDX) | that register |
     | fill | 64-bit address, 64-bit count | `count` quadwords of zeros stored upwards |
     | fence | - | - |
+    | barrier | - | - |
 
     `ordered` marks an access whose place in the line a device can observe: it keeps its
-    order among all ordered accesses.
+    order among all ordered accesses. A `barrier` keeps every access before it before every
+    access after it; it makes no instruction, since the processor keeps loads in order.
     """
 
     kind: str

@@ -179,6 +179,12 @@ def _states(
             for inner in walk(node.index):
                 if isinstance(inner, s.Name) and inner.text in nodes and not _nested(node, inner):
                     uses[inner.text].add(node.of.text)
+    for node in walk(tuple(pattern.of(s.Turn))):
+        if isinstance(node, s.Swap):  # what changes places is kept alike
+            pair = [n.of.text for n in (node.left, node.right)
+                    if isinstance(n, s.Index) and isinstance(n.of, s.Name)]  # fmt: skip
+            together = {u for n in pair if n in uses for u in uses[n]}
+            uses.update({n: set(together) for n in pair if n in uses})
     arrays = {n for n, node in nodes.items() if node.count}
     strides: dict[str, int] = {}
     for name in nodes:
@@ -194,6 +200,8 @@ def _states(
             scale, storage = 0, 64
         element = storage // 8
         if name in arrays:
+            storage = max(storage, 32)  # a whole register is loaded, not a part of one
+            element = storage // 8
             by = [strides[n] for n in nodes if name in uses[n] and strides[n] >= element]
             element = by[0] if by else element
         plans[name] = StatePlan(

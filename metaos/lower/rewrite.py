@@ -80,20 +80,11 @@ class Rewrite:
     gate: Op
     chunks: tuple[Chunk, ...]
 
-    def reads(self, span: tuple[int, int]) -> bool:
-        """Whether a copied byte lies in [start, end)."""
-        return any(
-            c.source.kind == "frame"
-            and c.source.number < span[1]
-            and span[0] < c.source.number + c.size
-            for c in self.chunks
-        )
+    def load(self, b: Builder, frame: Frame, places: dict[str, Op]) -> list[Op]:
+        """The chunks' values, read before any is stored.
 
-    def writes(self) -> list[tuple[int, int]]:
-        return [(c.offset, c.offset + c.size) for c in self.chunks]
-
-    def load(self, b: Builder, frame: Frame) -> list[Op]:
-        """The chunks' values, read before any is stored."""
+        `places` keeps the 64-bit words of places already loaded.
+        """
         values = []
         for chunk in self.chunks:
             source, bits = chunk.source, chunk.size * 8
@@ -106,7 +97,11 @@ class Rewrite:
                 elif source.kind == "frame":
                     values.append(b.load(bits, frame.symbol, source.number, (frame.index,)))
                 else:
-                    values.append(b.load(bits, source.symbol, source.number))
+                    if source.symbol not in places:
+                        places[source.symbol] = b.load(64, source.symbol)
+                    low = 8 * source.number
+                    word = b.lshr(places[source.symbol], b.const(low, 64))
+                    values.append(b.resize(word, bits))
         return values
 
     def store(self, b: Builder, frame: Frame, values: list[Op]) -> None:

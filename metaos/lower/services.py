@@ -14,7 +14,7 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.plan import fail
+from metaos.lower.plan import fail, walk
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks
 from metaos.lower.turn import Frame
 from metaos.pattern import syntax as s
@@ -90,6 +90,7 @@ class _Splice:
         self.b = builder
         self.frame = frame
         self.loads: dict[str, Op] = {}
+        self.places: dict[str, Op] = {}
 
     def run(self) -> tuple[Op, Op]:
         roots = [x for x in self.given.services if x.over == "frame"]
@@ -98,16 +99,33 @@ class _Splice:
             raise fail(span, "E0430", "one service, and one only, lies over the frame")
         root = self.node(roots[0], None)
         self.accept(root, self.frame.gate)
-        leaves = [n for n in self.all(root) if not n.children]
-        lengths = [(n, self.send(n)) for n in leaves]
         answered = self.reply_gate(root)
-        length = lengths[0][1]
-        for leaf, other in lengths[1:]:
-            assert leaf.gate is not None
-            with self.b.at(leaf.service.span):
-                length = self.b.select(self.b.eq(leaf.gate, self.b.const(0, 64)), other, length)
+        length = self.length(root)
+        self.b.barrier()  # what the tests have read is read again, not kept
         self.rewrite(root)
         return answered, length
+
+    def length(self, root: Node) -> Op:
+        """The answer's length: one choice for each service that says `send`."""
+        leaves = [n for n in self.all(root) if not n.children]
+        senders: dict[int, Node] = {}
+        for leaf in leaves:
+            sender = next((n for n in leaf.up() if n.service.send is not None), None)
+            if sender is None:
+                raise fail(leaf.service.span, "E0436", "no 'send' says how long the answer is")
+            senders[id(sender)] = sender
+        length: Op | None = None
+        for node in senders.values():
+            assert node.service.send is not None
+            with self.b.at(node.service.send.span):
+                one = self.number(node, node.service.send, 32)
+                if length is None:
+                    length = one
+                else:
+                    mine = self.b.eq(self.reply_gate(node), self.b.const(0, 64))
+                    length = self.b.select(mine, one, length)
+        assert length is not None
+        return length
 
     def all(self, node: Node) -> list[Node]:
         """The node and everything above it, leaves before their parents."""
@@ -121,6 +139,7 @@ class _Splice:
         start = parent.end if parent is not None else 0
         size = layout.size if layout is not None else 0
         bounds = parent.bounds.copy() if parent is not None else Bounds()
+        bounds.at_least("frame.length", self.frame.least)
         return Node(service, parent, layout, start, start + size, bounds)
 
     # -- names
@@ -152,6 +171,12 @@ class _Splice:
         if at is not None:
             return next((n.constants[at.key] for n in node.up() if at.key in n.constants), None)
         return None
+
+    def answered(self, node: Node, expression: s.Expr) -> int | None:
+        """A constant of every frame the service answers, an only child's tests included."""
+        while len(node.children) == 1:
+            node = node.children[0]
+        return self.constant(node, expression)
 
     def load(self, at: FieldAt) -> Op:
         """A field as a number, loaded once."""
@@ -196,6 +221,7 @@ class _Splice:
         for test in (c for a in service.accept for c in conjuncts(a)):
             if not self.byte_test(node, node, test, masks):
                 later.append(test)
+        self.b.barrier()  # each service tests memory itself, which is shorter than a register
         for offset, size, mask, value, span in masks.covered():
             with self.b.at(span):
                 gate = self.b.gate(gate, self.compare(offset, size, mask, value))
@@ -207,7 +233,7 @@ class _Splice:
         node.children = [self.node(x, node) for x in children]
         for child in node.children:
             self.accept(child, gate)
-        needed = max(n.end for n in node.up())
+        needed = node.end
         if not node.children and not node.bounds.proves_at_least("frame.length", needed):
             with self.b.at(service.span):
                 fits = self.b.ule(self.b.const(needed, 16), self.frame.length)
@@ -237,6 +263,8 @@ class _Splice:
         return True
 
     def compare(self, offset: int, size: int, mask: int, value: int) -> Op:
+        if not value and size == 2:
+            size = 4  # the two bytes beyond are not tested; 32 bits are tested in memory
         word = self.b.load(size * 8, self.frame.symbol, offset, (self.frame.index,))
         if mask == (1 << size * 8) - 1:
             return self.b.eq(word, self.b.const(value, size * 8))
@@ -253,7 +281,10 @@ class _Splice:
         leading = self.leading_bytes(node, test)
         if leading is not None:
             return leading
+        wire = self.wire_order(node, test)
         self.learn_bound(node, test)
+        if wire is not None:
+            return wire
         bits = 32
         a, b = self.number(node, test.left, bits), self.number(node, test.right, bits)
         kinds = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
@@ -273,6 +304,26 @@ class _Splice:
         if bits > 8:
             word = self.b.bswap(word)
         return self.b.ult(word, self.b.const(limit, bits))
+
+    def wire_order(self, node: Node, test: s.Binary) -> Op | None:
+        """`field + k == other`, compared as the field lies in memory.
+
+        Only where other >= k is proved: then other - k fits the field's width as it is.
+        """
+        left, other = test.left, test.right
+        k = 0
+        if isinstance(left, s.Binary) and left.operator == "+":
+            k, left = self.constant(node, left.right) or 0, left.left
+        at, bound = self.find(node, left), self.linear(node, other)
+        if test.operator != "==" or at is None or at.node is not node or bound is None:
+            return None
+        if at.field.bits != 16 or at.first_bit % 8 or bound[1] or bound[0] == "0":
+            return None
+        if not node.bounds.proves_at_least(bound[0], k):
+            return None
+        value = self.b.sub(self.number(node, other, 32), self.b.const(k, 32))
+        word = self.b.load(16, self.frame.symbol, at.first_bit // 8, (self.frame.index,))
+        return self.b.eq(word, self.b.bswap(self.b.trunc(value, 16)))
 
     def learn_bound(self, node: Node, test: s.Binary) -> None:
         if test.operator not in ("<=", "=="):
@@ -321,7 +372,9 @@ class _Splice:
         overflow = None
         while offset < node.end:
             size = 8 if node.end - offset >= 8 else 4
-            word = self.b.load(size * 8, self.frame.symbol, offset, (self.frame.index,))
+            word = self.known_word(node, offset, size)
+            if word is None:
+                word = self.b.load(size * 8, self.frame.symbol, offset, (self.frame.index,))
             word = self.b.resize(word, 64)
             if total is None:
                 total = word
@@ -336,6 +389,17 @@ class _Splice:
         factor = self.b.const(0x0001_0001_0001_0001, 64)
         product = self.b.mul(total, factor)
         return self.b.carry(product, factor)
+
+    def known_word(self, node: Node, offset: int, size: int) -> Op | None:
+        """A word of the header that an earlier test has fixed."""
+        assert node.layout is not None
+        for one in node.layout.fields:
+            at = FieldAt(node, one)
+            fixed = node.constants.get(at.key)
+            if fixed is not None and at.first_bit == offset * 8 and one.bits == size * 8:
+                data = fixed.to_bytes(size, "big")
+                return self.b.const(int.from_bytes(data, "little"), size * 8)
+        return None
 
     def carried(self, total: Op, word: Op, carry_in: Op) -> tuple[Op, Op]:
         """total + word + carry_in; a 32-bit `word` and its carry cannot overflow twice."""
@@ -356,29 +420,48 @@ class _Splice:
                 result = self.b.gate_any(result, gate)
         return result
 
-    def send(self, leaf: Node) -> Op:
-        for node in leaf.up():
-            if node.service.send is not None:
-                with self.b.at(node.service.send.span):
-                    return self.number(node, node.service.send, 16)
-        raise fail(leaf.service.span, "E0436", "no 'send' says how long the answer is")
-
     def rewrite(self, root: Node) -> None:
-        """Loads, then stores, service by service, leaves first."""
-        rewrites = [
-            Rewrite(self.reply_gate(node), chunks(self.sources(node)))
-            for node in self.all(root)
-            if node.service.reply
-        ]
-        written: list[tuple[int, int]] = []
-        early: dict[int, list[Op]] = {}
-        for number, rewrite in enumerate(rewrites):
-            if any(rewrite.reads(span) for span in written):
-                early[number] = rewrite.load(self.b, self.frame)
-            written += rewrite.writes()
-        for number, rewrite in enumerate(rewrites):
-            values = early.get(number) or rewrite.load(self.b, self.frame)
+        """Loads, then stores, service by service, leaves first.
+
+        A service reads the received frame: what it reads and a service above it has
+        stored by then is loaded before. (Of services side by side one alone stores.)
+        """
+        nodes = [n for n in self.all(root) if n.service.reply]
+        early: dict[int, tuple[Rewrite, list[Op]]] = {}
+        for number, node in enumerate(nodes):
+            above = [n for n in nodes[:number] if node in n.up()]
+            written = {byte for n in above for byte in self.writes(n)}
+            if written & self.reads(node):
+                early[number] = self.loaded(node)
+        for number, node in enumerate(nodes):
+            rewrite, values = early.get(number) or self.loaded(node)
             rewrite.store(self.b, self.frame, values)
+
+    def loaded(self, node: Node) -> tuple[Rewrite, list[Op]]:
+        self.loads.clear()
+        rewrite = Rewrite(self.reply_gate(node), chunks(self.sources(node)))
+        return rewrite, rewrite.load(self.b, self.frame, self.places)
+
+    def writes(self, node: Node) -> set[int]:
+        """The bytes of the frame a service's answer sets."""
+        names = [s.Name(a.field, a.span) for a in node.service.reply]
+        return {byte for name in names for byte in self.bytes_of(node, name)}
+
+    def reads(self, node: Node) -> set[int]:
+        """The bytes of the frame a service's answer is made of."""
+        return {
+            byte
+            for assignment in node.service.reply
+            for part in walk(assignment.value)
+            if isinstance(part, s.Name | s.Member)
+            for byte in self.bytes_of(node, part)
+        }
+
+    def bytes_of(self, node: Node, name: s.Expr) -> range:
+        at = self.find(node, name)
+        if at is None:
+            return range(0)
+        return range(at.first_bit // 8, -(-(at.first_bit + at.field.bits) // 8))
 
     def sources(self, node: Node) -> dict[int, ByteSource]:
         """What each byte of the answer becomes."""
@@ -398,7 +481,7 @@ class _Splice:
     ) -> None:
         start, size, span = target.first_bit // 8, target.field.bits // 8, assignment.span
         value = assignment.value
-        known, at = self.constant(node, value), self.find(node, value)
+        known, at = self.answered(node, value), self.find(node, value)
         if known is not None:
             data = known.to_bytes(size, "big")
             for i in range(size):
@@ -467,7 +550,7 @@ class _Masks:
         result, offsets = [], sorted(self.bytes)
         while offsets:
             start = offsets[0]
-            size = next(n for n in (4, 2, 1) if self.fits(start, n))
+            size = next(n for n in (8, 4, 2, 1) if self.fits(start, n))
             part = [self.bytes[start + i] for i in range(size)]
             mask = int.from_bytes(bytes(p[0] for p in part), "little")
             value = int.from_bytes(bytes(p[1] for p in part), "little")

@@ -102,10 +102,10 @@ class FixedText:
     symbol: str
     cursor: str
 
-    def take(self, builder: Builder) -> tuple[Op, Op]:
-        at = builder.zext(builder.load(32, self.cursor), 64)
-        char = builder.load(8, self.symbol, 0, (at,))
-        return char, builder.ne(char, builder.const(0, 8))
+    def take(self, builder: Builder) -> tuple[Op, Op, Op]:
+        position = builder.load(8, self.cursor)
+        char = builder.load(8, self.symbol, 0, (builder.zext(position, 64),))
+        return char, builder.ne(char, builder.const(0, 8)), position
 
     def advance(self, builder: Builder, taken: Op) -> None:
         _count(builder, self.cursor, taken)
@@ -116,10 +116,12 @@ class ReportText:
     """Shows the text the fault's site names, with the digits of the fault's words."""
 
     cursor: str
+    symbol: str = ""
 
-    def take(self, builder: Builder) -> tuple[Op, Op]:
+    def take(self, builder: Builder) -> tuple[Op, Op, Op]:
         b = builder
-        at = b.zext(b.add(b.load(32, self.cursor), b.load(32, FAULT, FAULT_SITE)), 64)
+        position = b.load(8, self.cursor)
+        at = b.add(b.zext(position, 64), b.zext(b.load(32, FAULT, FAULT_SITE), 64))
         code = b.load(8, TEXTS, 0, (at,))
         more = b.ne(code, b.const(0, 8))
         is_digit = b.ule(b.const(0x80, 8), code)
@@ -132,11 +134,11 @@ class ReportText:
         letter = b.ult(b.const(9, 32), bits)
         base = b.select(letter, b.const(ord("a") - 10, 32), b.const(ord("0"), 32))
         digit = b.trunc(b.add(bits, base), 8)
-        return b.select(is_digit, digit, code), more
+        return b.select(is_digit, digit, code), more, position
 
     def advance(self, builder: Builder, taken: Op) -> None:
         _count(builder, self.cursor, taken)
 
 
 def _count(builder: Builder, cursor: str, taken: Op) -> None:
-    builder.store(builder.add(builder.load(32, cursor), builder.zext(taken, 32)), cursor)
+    builder.store(builder.add(builder.load(8, cursor), builder.resize(taken, 8)), cursor)

@@ -47,19 +47,29 @@ Value = Num | Cond | Element | int
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A received frame in a buffer: place, 64-bit index, 16-bit length, gate of its guard."""
+    """A received frame in a buffer: place, 64-bit index, 32-bit length, gate of its guard.
+
+    `least` bytes every frame has that the card delivers.
+    """
 
     symbol: str
     index: Op
     length: Op
     gate: Op
+    least: int = 0
 
 
 class Text(Protocol):
-    """What a console shows: a stream of characters of 8 bits."""
+    """What a console shows: a stream of characters of 8 bits.
 
-    def take(self, builder: Builder) -> tuple[Op, Op]:
-        """The next character and whether (1 bit) there is one."""
+    `symbol` is the read-only datum that characters are loaded from, "" where they are made.
+    """
+
+    @property
+    def symbol(self) -> str: ...
+
+    def take(self, builder: Builder) -> tuple[Op, Op, Op]:
+        """The next character, whether (1 bit) there is one, and how many came before it."""
 
     def advance(self, builder: Builder, taken: Op) -> None:
         """Go on by `taken` (1 bit) characters."""
@@ -79,6 +89,7 @@ class Turn:
         self.text = text
         self.names: dict[str, Value] = {}
         self.loaded: dict[tuple[str, Op | None], Op] = {}
+        self.sums: set[tuple[str, int]] = set()
 
     def lower(self) -> None:
         turn = self.plan.pattern.one(s.Turn)
@@ -121,7 +132,11 @@ class Turn:
         if node is None:
             return Cond(())
         if isinstance(node, s.Binary) and node.operator == "&" and self.is_truth(node):
-            return self.both(self.condition(node.left), self.condition(node.right))
+            left = self.condition(node.left)
+            self.gate(left)  # at once: a test beside its load is one instruction
+            both = self.both(left, self.condition(node.right))
+            self.gate(both)
+            return both
         value = self.value(node)
         match value:
             case Cond():
@@ -174,6 +189,7 @@ class Turn:
                 return self.b.resize(self.truth(value), bits)
             case Num(op=op, scale=scale):
                 if scale:
+                    op = self.b.resize(op, max(bits, op.bits))
                     op = self.b.lshr(op, self.b.const(scale, op.bits))
                 return self.b.resize(op, bits)
         raise MetaosError("a table's element is not a number")
@@ -255,7 +271,10 @@ class Turn:
             bits *= 2
         byte = field.low // bits * (bits // 8)
         offset, index = self.index(element.index, element.table.stride)
-        whole = self.b.load(bits, element.table.symbol, offset + byte, index, ordered=True)
+        shared = bool(element.table.window)
+        whole = self.b.load(bits, element.table.symbol, offset + byte, index, ordered=shared)
+        if not shared:
+            self.b.barrier()  # the card writes the owner's bit last: fields are read in order
         low = field.low - byte * 8
         return Num(self.b.slice(whole, low + field.bits - 1, low), field.bits)
 
@@ -302,6 +321,8 @@ class Turn:
         return Num(self.b.two(kinds[node.operator], a, b), bits)
 
     def scaled_add(self, number: Num, amount: int) -> Num:
+        self.sums |= {(n.name, amount) for n in self.plan.states.values()
+                      if self.loaded.get((f"{n.symbol}+0", None)) is number.op}  # fmt: skip
         op = self.b.add(number.op, self.b.const(amount << number.scale, number.op.bits))
         return Num(self.wrapped(op, number.bits, number.scale), number.bits, number.scale)
 
@@ -369,12 +390,19 @@ class Turn:
             if not guard.tests and guard.gate is None:
                 self.b.output(port, value)
                 return
-            latch = self.plan.symbol("latch")
-            self.b.store(value, latch, 4)
             count = self.b.zext(self.truth(guard), 64)
-            self.b.outs(port, count, self.b.address(latch, 4), register.bits)
+            self.b.outs(port, count, self.memory_of(value), register.bits)
         else:
             raise fail(node.span, "E0418", "config space is reached by rows, not in a turn")
+
+    def memory_of(self, value: Op) -> Op:
+        """Where a value lies: where it was just loaded from, if nothing else writes there."""
+        if value.kind == "load" and value.address is not None and not value.ordered:
+            if value.address.symbol == (self.text.symbol if self.text is not None else None):
+                return self.b.address(value.address.symbol, value.address.offset, value.args)
+        latch = self.plan.symbol("latch")
+        self.b.store(value, latch, 4)
+        return self.b.address(latch, 4)
 
     # -- steps
 
@@ -397,9 +425,10 @@ class Turn:
                 self.offer(step, guard)
             case s.Take(character=character, some=some):
                 if self.text is not None:
-                    char, more = self.text.take(self.b)
+                    char, more, at = self.text.take(self.b)
                     self.names[character] = Num(char, 8)
                     self.names[some] = Cond((more,))
+                    self.names[step.position or "position"] = Num(at, 8)
             case s.Advance(guard=own):
                 taken = self.truth(self.both(guard, self.condition(own)))
                 if self.text is not None:
@@ -443,13 +472,31 @@ class Turn:
                 value = self.stored(state, self.value(node))
                 offset, ops = self.index(self.value(index), state.stride)
                 self.b.store(value, state.symbol, offset, (*ops, self.gate(guard)))
+            case s.Member(of=s.Index(of=s.Name(text=text), index=index), name=name) if (
+                text in self.plan.tables
+            ):
+                self.write_field(self.plan.tables[text], index, name, node, guard)
             case _:
                 raise fail(target.span, "E0420", "a turn writes states, tables and registers")
 
     def write_state(self, state: StatePlan, node: s.Expr, guard: Cond) -> None:
         gate = self.gate(guard)
+        amount = self.counts(state, node)
+        if amount is not None:
+            old = self.b.load(state.storage, state.symbol, 0, (gate,))
+            amount_op = self.b.const(amount << state.scale, state.storage)
+            self.b.store(self.b.add(old, amount_op), state.symbol, 0, (gate,))
+            return
         value = self.stored(state, self.value(node))
         self.b.store(value, state.symbol, 0, (gate,))
+
+    def counts(self, state: StatePlan, node: s.Expr) -> int | None:
+        """k for `state <- state + k` of a state that wraps by itself: added in place."""
+        match node:
+            case s.Binary(operator="+", left=s.Name(text=text), right=s.Number(value=amount)):
+                taken = (state.name, amount) in self.sums
+                return amount if text == state.name and state.wraps and not taken else None
+        return None
 
     def register_value(self, register: RegisterPlan, node: s.Expr) -> Op:
         if not isinstance(node, s.Record):
@@ -467,7 +514,9 @@ class Turn:
             if not base <= field.low < base + bits:
                 continue
             value: Value = 1 if part.value is None else self.value(part.value)
-            op = self.b.resize(self.plain(value, field.bits), bits)
+            fits = isinstance(value, Num) and not value.scale and value.bits <= field.bits
+            op = value.op if fits else self.plain(value, field.bits)  # type: ignore[union-attr]
+            op = self.b.resize(op, bits)
             op = self.b.shl(op, self.b.const(field.low - base, bits))
             word = self.b.or_(word, op)
         return word
@@ -488,6 +537,19 @@ class Turn:
         for number, word in enumerate(words):
             at = offset + number * unit // 8
             self.b.store(word, table.symbol, at, (*ops, gate), ordered=True)
+
+    def write_field(
+        self, table: TablePlan, index: s.Expr, name: str, node: s.Expr, guard: Cond
+    ) -> None:
+        """A field of whole bytes is stored alone; the others keep their values."""
+        field = table.layout.field(name) if table.layout is not None else None
+        if field is None or field.low % 8 or field.bits not in (8, 16, 32, 64):
+            raise fail(node.span, "E0424", f"'{name}' is no field of 1, 2, 4 or 8 whole bytes")
+        offset, ops = self.index(self.value(index), table.stride)
+        value = self.plain(self.value(node), field.bits)
+        gate = self.gate(guard)
+        at = offset + field.low // 8
+        self.b.store(value, table.symbol, at, (*ops, gate), ordered=True)
 
     def swap(self, left: s.Expr, right: s.Expr, guard: Cond) -> None:
         gate = self.gate(guard)
@@ -510,12 +572,12 @@ class Turn:
         element = self.value(step.frame)
         if not isinstance(element, Element):
             raise fail(step.frame.span, "E0423", "a frame lies at a table's element")
-        length = self.plain(self.value(step.length), 16)
+        length = self.plain(self.value(step.length), 32)
         offset, ops = self.index(element.index, element.table.stride)
         if offset or len(ops) != 1:
             raise fail(step.frame.span, "E0423", "a frame lies at an element chosen by a state")
         gate = self.gate(self.both(guard, self.condition(step.guard)))
-        frame = Frame(element.table.symbol, ops[0], length, gate)
+        frame = Frame(element.table.symbol, ops[0], length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
         self.names[step.answered] = Cond((), answered)
         self.names[step.answer_length] = Num(answer_length, 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from metaos.errors import Span, did_you_mean
+from metaos.errors import Span
 from metaos.pattern import syntax as s
 from metaos.pattern.check_facts import initial_values
 from metaos.pattern.check_steps import INIT
@@ -118,11 +118,13 @@ def _set_by_init(pattern: Pattern, state: s.State) -> int:
 
 def _ranges(mask: int) -> str:
     """Bit ranges of a mask, highest first: 47:32."""
-    bits = [n for n in range(mask.bit_length()) if mask >> n & 1]
-    tops = [n for n in bits if n + 1 not in bits]
-    lows = [n for n in bits if n - 1 not in bits]
-    pairs = list(zip(tops, lows, strict=True))[::-1]
-    return ", ".join(str(a) if a == b else f"{a}:{b}" for a, b in pairs)
+    ranges = []
+    while mask:
+        low = (mask & -mask).bit_length() - 1
+        size = (~(mask >> low) & (mask >> low) + 1).bit_length() - 1
+        ranges.append(str(low) if size == 1 else f"{low + size - 1}:{low}")
+        mask &= ~((1 << size) - 1 << low)
+    return ", ".join(reversed(ranges))
 
 
 def _head(span: Span, word: str) -> Span:
@@ -137,13 +139,13 @@ def belongs(pattern: Pattern, patterns: Patterns, report: Report) -> None:
             text = f"'{wanted[1]}' is for devices of class {wanted[0]}"
             report.say("E0241", text, _head(item.span, wanted[1].split()[0]))
         elif isinstance(item, s.Guard) and item.name not in GUARDS:
-            hint = did_you_mean(item.name, GUARDS)
+            hint = report.near(item.name, GUARDS)
             at = report.word(item.span, item.name)
             report.say("E0241", f"no guard is called '{item.name}'", at, hint)
         elif isinstance(item, s.Sequence):
             known = [n for n, of in SEQUENCES.items() if of in ("", pattern.class_name)]
             if item.name not in known:
-                hint = did_you_mean(item.name, known)
+                hint = report.near(item.name, known)
                 at = report.word(item.span, item.name)
                 report.say("E0241", f"sequence '{item.name}' is never run", at, hint)
 
@@ -194,7 +196,7 @@ def _key(
 ) -> None:
     at = report.word(match.span, key)
     if key not in KEYS:
-        report.say("E0232", f"a PCI function has no '{key}'", at, did_you_mean(key, KEYS))
+        report.say("E0232", f"a PCI function has no '{key}'", at(key, KEYS))
     elif value >> KEYS[key]:
         report.say("E0203", f"{value:#x} does not fit the {KEYS[key]} bits of '{key}'", at)
     elif key in said and said[key][0] != value:

@@ -7,14 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from metaos.errors import did_you_mean
+from metaos.errors import Span
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
+from metaos.pattern.arithmetic import OPERATIONS
 from metaos.pattern.check_places import CONFIG_BYTES, PORTS
 from metaos.pattern.names import element_number
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import spell, walk
 from metaos.pattern.widths import Typer
+
+
+def one_meaning(pattern: Pattern, typer: Typer) -> None:
+    """A name that is inherited means the same still: a member may replace, not rename."""
+    seen: dict[str, tuple[object, Span]] = {}
+    for item in pattern.items:
+        for name, of, span in _meanings(item):
+            first = seen.setdefault(name, (of, span))
+            if first[0] != of and first[1].file != span.file:
+                at = typer.report.word(span, name)
+                text = f"'{name}' is inherited and means something else, {first[1]}"
+                typer.say("E0210", text, at)
+
+
+def _meanings(item: s.Item) -> list[tuple[str, object, Span]]:
+    match item:
+        case s.Fact() | s.Table() | s.State() | s.Layout():
+            return [(item.name, type(item), item.span)]
+        case s.Registers():
+            return [(r.name, item.name, r.span) for r in item.registers]
+    return []
 
 
 def matches(pattern: Pattern, typer: Typer) -> None:
@@ -90,12 +112,12 @@ def _page(pattern: Pattern, register: s.Register, typer: Typer) -> None:
     found = pattern.registers.get(name)
     at = typer.report.word(register.span, name)
     if found is None:
-        hint = did_you_mean(name, pattern.registers)
+        hint = typer.report.near(name, pattern.registers)
         typer.say("E0218", f"the page is chosen by no register '{name}'", at, hint)
         return
     field = next((f for f in found[1].fields if f.name == bit), None)
     if field is None:
-        hint = did_you_mean(bit, [f.name for f in found[1].fields])
+        hint = typer.report.near(bit, [f.name for f in found[1].fields])
         at = typer.report.word(register.span, bit)
         typer.say("E0218", f"'{name}' has no field '{bit}' to choose a page", at, hint)
     elif value >> field.bits:
@@ -109,7 +131,7 @@ def tables(pattern: Pattern, typer: Typer) -> None:
         layout = pattern.layouts.get(table.layout)
         if table.layout and layout is None:
             at = typer.report.word(table.span, table.layout)
-            hint = did_you_mean(table.layout, pattern.layouts) or "the device declares none"
+            hint = typer.report.near(table.layout, pattern.layouts) or "the device declares none"
             typer.say("E0224", f"no layout '{table.layout}'", at, hint)
         if table.at is not None:
             _in_window(table, layout, typer)
@@ -175,25 +197,13 @@ def _constant_start(state: s.State, typer: Typer) -> None:
 
 def initial_values(state: s.State) -> tuple[int, ...] | None:
     """How a state begins, element for element, where the text alone says so."""
-    if state.initial is None:
-        return (0,) * max(1, state.count)
     if state.count > 4096:
         return None
+    if state.initial is None:
+        return (0,) * max(1, state.count)
     values = [_evaluate(state.initial, i) for i in range(max(1, state.count))]
     known = tuple(v for v in values if v is not None)
     return known if len(known) == len(values) else None
-
-
-_OPERATIONS: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "&": lambda a, b: a & b,
-    "|": lambda a, b: a | b,
-    "^": lambda a, b: a ^ b,
-    "<<": lambda a, b: a << min(max(b, 0), 64),
-    ">>": lambda a, b: a >> min(max(b, 0), 64),
-}
 
 
 def _evaluate(node: s.Expr, i: int) -> int | None:
@@ -202,12 +212,14 @@ def _evaluate(node: s.Expr, i: int) -> int | None:
             return value
         case s.Name(text="i"):
             return i
-        case s.Binary(operator=operator, left=left, right=right) if operator in _OPERATIONS:
+        case s.Binary(operator=operator, left=left, right=right) if operator in OPERATIONS:
             a, b = _evaluate(left, i), _evaluate(right, i)
             if a is None or b is None or a.bit_length() > 64 or b.bit_length() > 64:
                 return None
-            return _OPERATIONS[operator](a, b)
+            return OPERATIONS[operator](a, b)
     return None
 
 
-CHECKS: tuple[Callable[[Pattern, Typer], None], ...] = (matches, facts, blocks, tables, states)
+CHECKS: tuple[Callable[[Pattern, Typer], None], ...] = (
+    one_meaning, matches, facts, blocks, tables, states,
+)  # fmt: skip

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
-from metaos.errors import Span, did_you_mean
+from metaos.errors import Span
 from metaos.pattern import syntax as s
 from metaos.pattern.report import Report
 from metaos.pattern.spell import spell
@@ -109,7 +110,7 @@ def registers(file: s.File, report: Report) -> None:
             report.say("E0227", message, report.word(block.span, str(block.bits)))
         for register in block.registers:
             if register.access not in ACCESS_KINDS:
-                hint = did_you_mean(register.access, ACCESS_KINDS)
+                hint = report.near(register.access, ACCESS_KINDS)
                 listed = ", ".join(ACCESS_KINDS[:-1])
                 report.say(
                     "E0211", f"unknown access kind '{register.access}'",
@@ -148,17 +149,18 @@ def layout_fields(file: s.File, report: Report) -> None:
 
 
 def _fields(fields: tuple[s.Field, ...], bits: int, of: str, report: Report) -> None:
-    for number, field in enumerate(fields):
+    for field in fields:
         if field.bits < 1:
             report.say("E0227", f"'{field.name}' has no bits", field.span)
         elif field.high >= bits:
             message = f"bits {_range(field)} of '{field.name}' lie beyond {of}, bits {bits - 1}:0"
             report.say("E0217", message, field.span)
-        for other in fields[:number]:
-            if field.low <= other.high and other.low <= field.high and other.bits > 0:
-                message = f"bits {_range(field)} overlap '{other.name}', bits {_range(other)}"
-                report.say("E0216", message, field.span)
-                break
+    ordered = sorted((f for f in fields if f.bits > 0), key=lambda f: (f.low, f.high))
+    for below, above in pairwise(ordered):
+        if above.low <= below.high:
+            first, later = sorted((below, above), key=lambda f: (f.span.line, f.span.column))
+            message = f"bits {_range(later)} overlap '{first.name}', bits {_range(first)}"
+            report.say("E0216", message, later.span)
 
 
 def _range(field: s.Field) -> str:
@@ -262,7 +264,7 @@ def sources(file: s.File, report: Report) -> None:
             cited.add(found[1])
             if found[1] not in known:
                 at = Span(file.name, number, found.start() + 1, found.end() + 1)
-                hint = did_you_mean(found[1], known) or 'declare it: source NAME = "..."'
+                hint = report.near(found[1], known) or 'declare it: source NAME = "..."'
                 report.say("E0222", f"no source '{found[1]}' is declared in this file", at, hint)
     for name in known.keys() - cited:
         report.say("E0226", f"source '{name}' is never cited", report.word(known[name].span, name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from metaos.errors import Span, did_you_mean
+from metaos.errors import Span
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
 from metaos.pattern.check_texts import said
@@ -17,6 +17,7 @@ from metaos.pattern.report import Report
 from metaos.pattern.spell import spell
 from metaos.pattern.widths import Typer
 
+MAX_LAYERS = 16
 TEXT_CLASS = "console"
 """The class whose services say texts instead of answering."""
 
@@ -38,7 +39,7 @@ def _parent_known(service: s.Service, patterns: Patterns, roots: set[str], repor
     known = {*patterns.services, *patterns.classes, *roots}
     if service.over not in known:
         at = report.word(_behind(service), service.over)
-        hint = did_you_mean(service.over, known - {service.name})
+        hint = report.near(service.over, known - {service.name})
         report.say("E0250", f"nothing is called '{service.over}' to lie over", at, hint)
         return False
     way, name = {service.name}, service.over
@@ -49,6 +50,10 @@ def _parent_known(service: s.Service, patterns: Patterns, roots: set[str], repor
             return False
         way.add(name)
         name = patterns.services[name].over
+        if len(way) > MAX_LAYERS:
+            text = f"services lie over each other more than {MAX_LAYERS} deep"
+            report.say("E0250", text, service.span)
+            return False
     return name in known
 
 
@@ -122,7 +127,7 @@ class _Service:
         service = self.service
         if service.header and self.layout(service) is None:
             known = [*self.patterns.layouts, *(x.name for x in service.layouts)]
-            hint = did_you_mean(service.header, known)
+            hint = self.report.near(service.header, known)
             at = self.header_span()
             self.report.say("E0224", f"no layout '{service.header}'", at, hint)
         used = {service.header}
@@ -134,6 +139,8 @@ class _Service:
     def header_span(self) -> Span:
         """The name in `header NAME`, which is somewhere below the service's first line."""
         span = self.service.span
+        if self.report.many:
+            return span
         source = self.patterns.sources.get(span.file)
         for number, line in enumerate(source.lines if source is not None else (), 1):
             words = line.split("#")[0].split()
@@ -181,7 +188,7 @@ class _Service:
         for assignment in self.service.reply:
             name, at = assignment.field, self.report.word(assignment.span, assignment.field)
             if name not in fields:
-                hint = did_you_mean(name, fields) or f"'{self.service.name}' has no header"
+                hint = self.report.near(name, fields) or f"'{self.service.name}' has no header"
                 what = layout.name if layout is not None else self.service.name
                 self.report.say("E0202", f"'{what}' has no field '{name}'", at, hint)
                 typer.number(assignment.value)
@@ -254,9 +261,10 @@ def _siblings(patterns: Patterns, report: Report) -> None:
         if service.over not in patterns.classes:
             by_parent.setdefault(service.over, []).append(service)
     for parent, services in by_parent.items():
-        for number, service in enumerate(services):
-            for other in services[:number]:
-                if not _exclusive(demands(service.where), demands(other.where)):
+        wanted = [(x, demands(x.where)) for x in services]
+        for number, (service, own) in enumerate(wanted):
+            for other, others in wanted[:number]:
+                if not _exclusive(own, others) and not report.many:
                     report.say(
                         "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
                         f"of '{parent}' ({other.span})",

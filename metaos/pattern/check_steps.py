@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from metaos.errors import did_you_mean
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
 from metaos.pattern.check_places import ACCESS_KINDS, READABLE, WRITABLE
@@ -161,7 +160,7 @@ class Flow:
     def each(self, row: s.Each) -> None:
         members = k.LISTS.get(row.name)
         if members is None:
-            hint = did_you_mean(row.name, k.LISTS)
+            hint = self.typer.report.near(row.name, k.LISTS)
             at = self.typer.report.word(row.span, row.name)
             self.typer.say("E0253", f"no list '{row.name}' to go through", at, hint)
         before = self.typer.names.get(row.name)

@@ -98,6 +98,7 @@ ADDRESS = Num(32, 0xFFFF_FFFF)
 
 def number(bits: int) -> Num:
     """A number of `bits` bits of which nothing else is known."""
+    bits = min(bits, 4096)
     return Num(bits, (1 << bits) - 1)
 
 

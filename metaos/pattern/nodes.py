@@ -12,6 +12,7 @@ from lark import Token, Transformer, Tree, v_args
 from metaos.errors import MetaosError, Problem, Source, Span
 from metaos.pattern import syntax as s
 
+MAX_BITS = 8 * 65_536
 NANOSECONDS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -211,6 +212,8 @@ class Nodes(Transformer[Token, Any]):
         low = self.value(c[1]) if c[1] is not None else high
         if low > high:
             raise self.error("E0004", f"bits {high}:{low} run backwards", self.span(meta))
+        if high >= MAX_BITS:
+            raise self.error("E0009", f"bit {high} is beyond every record", self.span(meta))
         return high, low
 
     def field(self, meta: Any, c: list[Any]) -> s.Field:

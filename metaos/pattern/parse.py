@@ -25,7 +25,7 @@ from metaos.pattern.nodes import Nodes
 MAX_CHARACTERS = 32 * 1024
 MAX_LINE = 1_000
 MAX_DEPTH = 40
-MAX_TERMS = 64
+MAX_NODES = 120
 
 
 class _BlockError(Exception):
@@ -109,22 +109,15 @@ def parse(source: Source) -> s.File:
 
 
 def _limit(source: Source, tree: Tree[Token]) -> None:
-    """Refuse what would nest our nodes too deeply: brackets, blocks and long chains of terms."""
-    level = [tree]
-    depth = 0
-    while level:
-        below = []
-        for node in level:
-            long = node.data in _CHAINS and len(node.children) > MAX_TERMS
-            if long or depth > 3 * MAX_DEPTH:
-                at = (node.meta.line, node.meta.column, node.meta.column + 1)
-                message = (
-                    f"an expression has at most {MAX_TERMS} terms in a row" if long
-                    else "the text is nested too deeply"
-                )  # fmt: skip
-                raise _fail(source, "E0003", message, *at)
-            below += [c for c in node.children if isinstance(c, Tree)]
-        level, depth = below, depth + 1
+    """Refuse what would nest our nodes too deeply: a chain `a + b + c` nests once a term."""
+    left = [(tree, 0)]
+    while left:
+        node, depth = left.pop()
+        depth += len(node.children) if node.data in _CHAINS else 1
+        if depth > MAX_NODES:
+            at = (node.meta.line, node.meta.column, node.meta.column + 1)
+            raise _fail(source, "E0003", "this expression is too long; name its parts", *at)
+        left += [(child, depth) for child in node.children if isinstance(child, Tree)]
 
 
 _CHAINS = frozenset({"or_", "xor_", "and_", "mul_", "shift", "sum"})

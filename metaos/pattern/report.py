@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from metaos.errors import Problem, Span
+from metaos.errors import Problem, Span, did_you_mean
 from metaos.pattern.patterns import Patterns
+
+MANY = 40
 
 
 class Report:
@@ -24,6 +26,11 @@ class Report:
             problem = self.patterns.problem(code, message, span, hint)
             self._found.setdefault((code, span, message), problem)
 
+    @property
+    def many(self) -> bool:
+        """So much is wrong that hints and pairs are not looked for any more."""
+        return len(self._found) > MANY
+
     def word(self, span: Span, word: str) -> Span:
         """Where `word` stands in the line of `span`, from its start on; else `span`."""
         source = self.patterns.sources.get(span.file)
@@ -32,6 +39,10 @@ class Report:
         if found is None:
             return span
         return Span(span.file, span.line, found.start() + 1, found.end() + 1)
+
+    def near(self, word: str, known: Iterable[str]) -> str:
+        """`did_you_mean`, as long as there are few problems: it takes its time."""
+        return "" if self.many else did_you_mean(word, known)
 
     @contextmanager
     def muted(self) -> Iterator[None]:

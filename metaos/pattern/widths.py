@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeGuard
 
-from metaos.errors import Span, did_you_mean
+from metaos.errors import Span
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
+from metaos.pattern.arithmetic import OPERATIONS, sized
 from metaos.pattern.report import Report
 from metaos.pattern.spell import spell
+from metaos.pattern.words import bits as bits_of
+from metaos.pattern.words import spoken, way_out
 
 Read = Callable[[k.Reg, s.Expr], None]
 
@@ -93,7 +96,7 @@ class Typer:
                 return k.number(state.bits)
             case k.Unknown():
                 return None
-        self._wrong(node, f"'{spell(node)}' is {_spoken(kind)}, no number", _way_out(kind, node))
+        self._wrong(node, f"'{spell(node)}' is {spoken(kind)}, no number", way_out(kind, node))
         return None
 
     def condition(self, node: s.Expr | None) -> None:
@@ -108,18 +111,19 @@ class Typer:
     def fits(self, node: s.Expr, bits: int, what: str) -> None:
         """Check that a value fits the `bits` bits of `what`."""
         found = self.number(node)
+        bits = min(bits, 4096)
         if found is None:
             return
         if found.value is not None:
             if not -(1 << bits) <= found.value < 1 << bits:
                 most = f"{(1 << bits) - 1:#x}" if bits > 3 else str((1 << bits) - 1)
                 self.say(
-                    "E0203", f"{spell(node)} does not fit the {_bits(bits)} of '{what}'",
+                    "E0203", f"{spell(node)} does not fit the {bits_of(bits)} of '{what}'",
                     node.span, f"at most {most}",
                 )  # fmt: skip
         elif found.bits > bits and found.top >> bits:
             self.say(
-                "E0203", f"{_bits(found.bits)} do not fit the {_bits(bits)} of '{what}'",
+                "E0203", f"{bits_of(found.bits)} do not fit the {bits_of(bits)} of '{what}'",
                 node.span, f"say which bits: ({spell(node)})[{bits - 1}:0]",
             )  # fmt: skip
 
@@ -131,7 +135,7 @@ class Typer:
             at = self.report.word(part.span, part.name)
             field = known.get(part.name)
             if field is None:
-                hint = did_you_mean(part.name, known) or "it has no fields"
+                hint = self.report.near(part.name, known) or "it has no fields"
                 self.say("E0202", f"'{what}' has no field '{part.name}'", at, hint)
                 if part.value is not None:
                     self.number(part.value)
@@ -160,7 +164,7 @@ class Typer:
             self.used.add(text)
         found = self.names.get(text)
         if found is None:
-            hint = did_you_mean(text, self.names)
+            hint = self.report.near(text, self.names)
             if text in self.later:
                 hint = f"it is set further down, in line {self.later[text].line}"
             self.say("E0201", f"unknown name '{text}'", node.span, hint)
@@ -175,7 +179,7 @@ class Typer:
             case k.Names(name=what, members=members):
                 if name in members:
                     return members[name]
-                hint = did_you_mean(name, members)
+                hint = self.report.near(name, members)
                 self.say("E0202", f"'{what}' has no '{name}'", at, hint)
                 return k.UNKNOWN
             case k.Reg(node=register):
@@ -185,8 +189,8 @@ class Typer:
                 return self._field(layout.fields, layout.name, name, at)
             case k.Stretch() if name == "length":
                 return k.number(16)
-        hint = _way_out(of, node.of)
-        self.say("E0202", f"{_spoken(of)} has no '{name}'", at, hint)
+        hint = way_out(of, node.of)
+        self.say("E0202", f"{spoken(of)} has no '{name}'", at, hint)
         return k.UNKNOWN
 
     def _field(
@@ -195,7 +199,7 @@ class Typer:
         for field in fields:
             if field.name == name:
                 return k.number(field.bits) if field.bits > 1 else k.BIT
-        hint = did_you_mean(name, [f.name for f in fields]) or "it lists no fields"
+        hint = self.report.near(name, [f.name for f in fields]) or "it lists no fields"
         self.say("E0202", f"'{what}' has no field '{name}'", at, hint)
         return k.UNKNOWN
 
@@ -211,7 +215,7 @@ class Typer:
             case k.Num() | k.Var() | k.Reg():
                 self._bit(node, of, found, index)
                 return k.BIT
-        return self._wrong(node, f"{_spoken(of)} has no elements")
+        return self._wrong(node, f"{spoken(of)} has no elements")
 
     def _bounded(self, index: s.Expr, found: k.Num, name: str, count: int) -> None:
         """An index is in range by what it is; nothing is tested when the image runs."""
@@ -221,9 +225,11 @@ class Typer:
                 self.say("E0207", message, index.span)
         elif found.top >= count and 1 << found.bits > count:
             widest = count.bit_length() - 1
-            hint = f"a number of {_bits(widest)} cannot leave it: ({spell(index)})[{widest - 1}:0]"
+            hint = (
+                f"a number of {bits_of(widest)} cannot leave it: ({spell(index)})[{widest - 1}:0]"
+            )
             self.say(
-                "E0207", f"'{name}' has {count} elements, an index of {_bits(found.bits)} can "
+                "E0207", f"'{name}' has {count} elements, an index of {bits_of(found.bits)} can "
                 "leave it", index.span, hint if widest else "",
             )  # fmt: skip
 
@@ -257,7 +263,7 @@ class Typer:
         bits = self._width(kind, node.of)
         if bits is None:
             if not isinstance(kind, k.Unknown):
-                return self._wrong(node, f"{_spoken(kind)} has no bits", _way_out(kind, node.of))
+                return self._wrong(node, f"{spoken(kind)} has no bits", way_out(kind, node.of))
             return k.UNKNOWN
         return self.slice_bits(node, bits, high, low)
 
@@ -283,13 +289,13 @@ class Typer:
             case k.Unknown() | k.Var() | k.Array(of=k.Var()):
                 return of
         hint = "only a state has a new value beside its old one"
-        return self._wrong(node, f"{_spoken(of)} has no new value", hint)
+        return self._wrong(node, f"{spoken(of)} has no new value", hint)
 
     def _reference(self, node: s.Reference, of: k.Kind) -> k.Kind:
         match of:
             case k.Unknown() | k.Element() | k.Array(of=k.Element()):
                 return k.ADDRESS
-        return self._wrong(node, f"{_spoken(of)} has no address", "a table has, and its elements")
+        return self._wrong(node, f"{spoken(of)} has no address", "a table has, and its elements")
 
     # ---- operations
 
@@ -316,7 +322,7 @@ class Typer:
             self._same_sort(node, a, b)
         if a.value is not None and b.value is not None:
             return self._constants(node, a.value, b.value)
-        return self._sized(node.operator, a, b)
+        return sized(node.operator, a, b)
 
     def _same_bytes(self, node: s.Binary) -> k.Kind:
         if not isinstance(self.kind(node.right), k.Stretch | k.Unknown):
@@ -333,7 +339,7 @@ class Typer:
                 continue
             if constant.value > number.top:
                 self.say(
-                    "E0204", f"'{spell(of)}' has {_bits(number.bits)}, it is never "
+                    "E0204", f"'{spell(of)}' has {bits_of(number.bits)}, it is never "
                     f"{spell(at)}", at.span, f"it is at most {number.top:#x}",
                 )  # fmt: skip
         if node.operator == "<" and b.value == 0:
@@ -345,7 +351,7 @@ class Typer:
             if narrow.truth and wide.top > 1 and _compares(comparison):
                 hint = f"comparisons bind tighter; is {spell(_meant(node, comparison))} meant?"
                 self.say(
-                    "E0209", f"'{node.operator}' joins {_bits(wide.bits)} with the truth of "
+                    "E0209", f"'{node.operator}' joins {bits_of(wide.bits)} with the truth of "
                     f"'{spell(comparison)}'", node.span, hint,
                 )  # fmt: skip
                 return
@@ -355,42 +361,17 @@ class Typer:
             if not 0 <= b < 64:
                 self.say("E0205", f"a shift by {b} leaves nothing of 64 bits", node.right.span)
                 return k.UNKNOWN
-            return k.constant(a << b if node.operator == "<<" else a >> b)
-        results = {"+": a + b, "-": a - b, "*": a * b, "&": a & b, "|": a | b, "^": a ^ b}
-        value = results[node.operator]
+        value = OPERATIONS[node.operator](a, b)
         if abs(value) >> 64:
             self.say("E0203", f"'{spell(node)}' has more than 64 bits", node.span)
             return k.UNKNOWN
         return k.constant(value)
 
-    def _sized(self, operator: str, a: k.Num, b: k.Num) -> k.Num:
-        bits = max(a.bits, b.bits)
-        full = (1 << bits) - 1
-        match operator:
-            case "&":
-                bits, top = min(a.bits, b.bits), min(a.top, b.top)
-                return k.Num(bits, top, truth=a.truth and b.truth)
-            case "|" | "^":
-                top = (1 << max(a.top.bit_length(), b.top.bit_length())) - 1
-                return k.Num(bits, top, truth=a.truth and b.truth)
-            case "+":
-                return k.Num(bits, a.top + b.top)
-            case "*":
-                return k.Num(bits, a.top * b.top)
-            case ">>" if b.value is not None and b.value >= 0:
-                return k.Num(max(1, a.bits - b.value), a.top >> min(b.value, 64))
-            case ">>":
-                return k.Num(a.bits, a.top)
-            case "<<":
-                by = b.value if b.value is not None and 0 <= b.value <= 64 else 0
-                return k.Num(a.bits, (a.top << by) if b.value is not None else (1 << a.bits) - 1)
-        return k.Num(bits, full)
-
     def _call(self, node: s.Call) -> k.Kind:
         at = self.report.word(node.span, node.function)
         arity = k.FUNCTIONS.get(node.function)
         if arity is None:
-            hint = did_you_mean(node.function, k.FUNCTIONS)
+            hint = self.report.near(node.function, k.FUNCTIONS)
             self.say("E0208", f"unknown function '{node.function}'", at, hint)
             return k.UNKNOWN
         given, (least, most) = len(node.arguments), arity
@@ -423,52 +404,9 @@ def _meant(node: s.Binary, comparison: s.Binary) -> s.Binary:
     return s.Binary(comparison.operator, left, right, node.span)
 
 
-def _bits(count: int) -> str:
-    return "1 bit" if count == 1 else f"{count} bits"
-
-
 def _end(node: s.Expr, word: str) -> Span:
     """The last `word` of an expression."""
     span = node.span
     return Span(
         span.file, span.line, max(span.column, span.end_column - len(word)), span.end_column
     )
-
-
-def _spoken(kind: k.Kind) -> str:
-    """What a kind is, in a sentence."""
-    match kind:
-        case k.Array(of=k.Element()):
-            return "a table"
-        case k.Array(of=k.Reg()):
-            return "an array of registers"
-        case k.Array(of=k.Var()):
-            return "an array of states"
-        case k.Array():
-            return "a list"
-        case k.Element(layout=layout):
-            return "an element of a table" if layout is not None else "a buffer of bytes"
-        case k.Window():
-            return "a window"
-        case k.Ports():
-            return "a block of ports"
-        case k.Stretch():
-            return "a stretch of bytes"
-        case k.Names(name=name):
-            return f"'{name}'"
-        case k.Reg():
-            return "a register"
-        case k.Var():
-            return "a state"
-    return "a number"
-
-
-def _way_out(kind: k.Kind, node: s.Expr) -> str:
-    match kind:
-        case k.Array(count=count):
-            return f"say which one: {spell(node)}[0] to {spell(node)}[{count - 1}]"
-        case k.Element(layout=layout) if layout is not None:
-            return f"say which field: {', '.join(f.name for f in layout.fields)}"
-        case k.Names(members=members):
-            return f"it has {', '.join(sorted(members))}"
-    return ""
