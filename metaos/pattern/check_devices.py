@@ -196,7 +196,7 @@ def _key(
 ) -> None:
     at = report.word(match.span, key)
     if key not in KEYS:
-        report.say("E0232", f"a PCI function has no '{key}'", at(key, KEYS))
+        report.say("E0232", f"a PCI function has no '{key}'", at, report.near(key, KEYS))
     elif value >> KEYS[key]:
         report.say("E0203", f"{value:#x} does not fit the {KEYS[key]} bits of '{key}'", at)
     elif key in said and said[key][0] != value:

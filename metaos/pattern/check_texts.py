@@ -20,7 +20,7 @@ def message(report: Report, text: str, span: Span) -> None:
     for hole, at in _holes(report, text, span):
         name, high, low, digits = hole.groups()
         if name not in FOUND:
-            report.say("E0254", f"no text shows '{name}'", at(name, FOUND))
+            report.say("E0254", f"no text shows '{name}'", at, report.near(name, FOUND))
         elif high is not None and not int(low) <= int(high) < 32:
             report.say("E0205", f"'{name}' has bits 31:0, no {high}:{low}", at)
         elif digits is not None and not 1 <= int(digits) <= 8:
@@ -32,7 +32,7 @@ def said(report: Report, text: str, span: Span) -> None:
     known = [f"my.{name}" for name in k.HOST]
     for hole, at in _holes(report, text, span):
         if hole[1] not in known:
-            report.say("E0254", f"no text shows '{hole[1]}'", at(hole[1], known))
+            report.say("E0254", f"no text shows '{hole[1]}'", at, report.near(hole[1], known))
 
 
 def _holes(report: Report, text: str, span: Span) -> Iterable[tuple[re.Match[str], Span]]:

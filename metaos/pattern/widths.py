@@ -357,10 +357,9 @@ class Typer:
                 return
 
     def _constants(self, node: s.Binary, a: int, b: int) -> k.Kind:
-        if node.operator in ("<<", ">>"):
-            if not 0 <= b < 64:
-                self.say("E0205", f"a shift by {b} leaves nothing of 64 bits", node.right.span)
-                return k.UNKNOWN
+        if node.operator in ("<<", ">>") and not 0 <= b < 64:
+            self.say("E0205", f"a shift by {b} leaves nothing of 64 bits", node.right.span)
+            return k.UNKNOWN
         value = OPERATIONS[node.operator](a, b)
         if abs(value) >> 64:
             self.say("E0203", f"'{spell(node)}' has more than 64 bits", node.span)
