@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from metaos import console
+from metaos import cli_build, console
+from metaos.cli_build import BUILD, MACHINE
 from metaos.errors import Exit, MetaosError
 
-MACHINE = Path("machine.json")
-BUILD = Path("build")
 FORWARD = "7007:7/udp"
 PROBE_SECONDS = 60.0
 
+_QEMU_VERBS = ("build", "probe", "run", "test")
 _WITH_QEMU = "[OPTIONS] [-- QEMU ARGUMENTS]"
 
 
@@ -39,7 +39,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A compiler whose target is one machine: probe it, generate its drivers, boot the image.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -61,6 +60,17 @@ ImageFile = Annotated[Path, typer.Argument(help="An image.")]
 LatestImage = Annotated[
     Path | None, typer.Argument(help="An image; without one, the newest in build/.")
 ]
+
+
+@app.callback()
+def metaos(ctx: typer.Context) -> None:
+    """A compiler whose target is one machine: probe it, generate its drivers, boot the image."""
+    if ctx.obj is not None and ctx.invoked_subcommand not in _QEMU_VERBS:
+        raise MetaosError(
+            f"'{ctx.invoked_subcommand}' takes no arguments for QEMU",
+            hint=f"-- and what follows go with {', '.join(_QEMU_VERBS)}",
+            exit_code=Exit.USAGE,
+        )
 
 
 @app.command(options_metavar=_WITH_QEMU)
@@ -87,8 +97,6 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Make a bootable image for one machine."""
-    from metaos import cli_build
-
     cli_build.build(
         cli_build.Source(
             probe=bool(probe),
@@ -122,8 +130,6 @@ def probe(
     quiet: Quiet = False,
 ) -> None:
     """Read a machine and write down every fact of it."""
-    from metaos import cli_build
-
     cli_build.probe(
         cli_build.Source(
             probe=source == "qemu",
@@ -142,8 +148,6 @@ def probe(
 @app.command()
 def show(machine: MachineFile = MACHINE, json: Json = False) -> None:
     """Show a machine file."""
-    from metaos import cli_build
-
     cli_build.show(machine, json=json)
 
 
@@ -155,8 +159,6 @@ def match(
     json: Json = False,
 ) -> None:
     """Say which pattern serves which device, and why."""
-    from metaos import cli_build
-
     cli_build.match(machine, system=system, patterns=tuple(patterns or ()), json=json)
 
 
@@ -271,8 +273,6 @@ def patterns(
     json: Json = False,
 ) -> None:
     """List the patterns, or check them."""
-    from metaos import cli_build
-
     cli_build.patterns(tuple(folders or ()), check=what == "check", json=json)
 
 
@@ -306,8 +306,6 @@ def version(json: Json = False) -> None:
 @app.command()
 def clean() -> None:
     """Remove the images in build/ and the accounts and manifests beside them."""
-    from metaos import cli_build
-
     for path in cli_build.clean(BUILD):
         console.note(f"removed {path}")
 

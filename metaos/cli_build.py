@@ -46,13 +46,13 @@ def build(
     progress: Progress,
 ) -> None:
     """Probe or read a machine, build its image, write it and say what it is."""
+    _demand_one_source(source)
     from metaos import pipeline
     from metaos.link.image import write_image
     from metaos.verify.audit import measure, render
 
     wanted = read_system(system)
     folders = pattern_folders(patterns)
-    _demand_one_source(source)
     machine = _machine(source, system, patterns, progress)
     if dump is not None:
         console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))

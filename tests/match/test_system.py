@@ -1,0 +1,102 @@
+"""System files: what is read, and every refusal with its place."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from metaos import resources
+from metaos.errors import MetaosError
+from metaos.match.system import System, read_system, schema
+
+GOOD = 'name = "echo"\naddress = "10.0.2.15/24"\nservices = ["one", "two.three"]\n'
+SCHEMA = Path(__file__).parents[2] / "docs" / "system.schema.json"
+
+
+def read(tmp_path: Path, text: str) -> System:
+    path = tmp_path / "system.toml"
+    path.write_text(text)
+    return read_system(path)
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(MetaosError) as refused:
+        read(tmp_path, text)
+    return refused.value.render()
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    system = read(tmp_path, GOOD)
+    assert system == System(name="echo", address="10.0.2.15/24", services=("one", "two.three"))
+    assert str(system.interface.network) == "10.0.2.0/24"
+
+
+def test_the_default_answers_where_qemus_user_network_expects_a_guest() -> None:
+    system = read_system()
+    assert system.address == "10.0.2.15/24"
+    assert system.services
+
+
+def test_every_system_that_comes_with_metaos_is_good() -> None:
+    for path in resources.SYSTEMS.glob("*.toml"):
+        read_system(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("address", "adress", "system.toml:2:1: error[E0001]: unknown key 'adress'"),
+        ("address", "adress", "did you mean 'address'?"),
+        ('name = "echo"\n', "", "'name' is missing"),
+        ('"echo"', "7", "'name': Expected `str`, got `int`"),
+        ('"echo"', '"Echo Server"', "'name': Expected `str` matching regex"),
+        ('["one", "two.three"]', '"one"', "'services': Expected `array`, got `str`"),
+        ('"two.three"', '"one"', "'services': named twice: one"),
+        ("10.0.2.15/24", "10.0.2.15", "needs a prefix length of 8 to 30"),
+        ("10.0.2.15/24", "10.0.2.15/31", "needs a prefix length of 8 to 30"),
+        ("10.0.2.15/24", "10.0.2.256/24", "is no address/prefix"),
+        ("10.0.2.15/24", "10.0.2.0/24", "is the network's own or its broadcast address"),
+        ("10.0.2.15/24", "10.0.2.255/24", "is the network's own or its broadcast address"),
+        ("10.0.2.15/24", "224.0.0.5/24", "is no address of a machine"),
+        ("10.0.2.15/24", "127.0.0.1/8", "is no address of a machine"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    text = refusal(tmp_path, GOOD.replace(old, new))
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_all_wrong_keys_are_said_at_once(tmp_path: Path) -> None:
+    text = refusal(tmp_path, 'nme = "x"\nadress = ""\n[services]\n')
+    assert text.count("unknown key") == 2 and text.count("is missing") == 2
+
+
+def test_the_caret_is_under_the_key(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, GOOD + '  colour = "red"\n').splitlines()
+    at = next(i for i, line in enumerate(lines) if "colour = " in line)
+    assert lines[at + 1].index("^") == lines[at].index("colour")
+    assert lines[at + 1].strip() == "^^^^^^"
+
+
+@pytest.mark.parametrize("text", ["name = ", "\x00", "[", '"'])
+def test_what_is_not_toml_is_one_message(tmp_path: Path, text: str) -> None:
+    assert "not TOML" in refusal(tmp_path, text)
+
+
+def test_a_missing_file_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(MetaosError, match="No such file"):
+        read_system(tmp_path / "none.toml")
+
+
+def test_the_published_schema_is_current() -> None:
+    assert json.loads(SCHEMA.read_text()) == schema(), (
+        "write it again: python -m tests.match.test_system"
+    )
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(schema(), indent=2) + "\n")
