@@ -98,10 +98,10 @@ def show(path: Path, *, json: bool) -> None:
 def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> None:
     """Say which pattern serves which device of a machine file."""
     from metaos.match.bind import bind
-    from metaos.pattern.patterns import load
+    from metaos.pipeline import read_patterns
 
     machine = _read_machine(path)
-    bindings = bind(machine, load(pattern_folders(patterns)), read_system(system))
+    bindings = bind(machine, read_patterns(pattern_folders(patterns)), read_system(system))
     if json:
         console.data_json(cli_text.bindings_data(bindings))
     else:
@@ -109,10 +109,10 @@ def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: 
 
 
 def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:
-    """List what the pattern folders hold; loading them is the check."""
-    from metaos.pattern.patterns import load
+    """List what the pattern folders hold; reading them is the check."""
+    from metaos.pipeline import read_patterns
 
-    loaded = load(pattern_folders(folders))
+    loaded = read_patterns(pattern_folders(folders))
     if json:
         console.data_json(cli_text.patterns_data(loaded))
     elif check:
@@ -163,14 +163,17 @@ def _demand_one_source(source: Source) -> None:
 def _machine(
     source: Source, system: Path | None, patterns: tuple[Path, ...], progress: Progress
 ) -> Machine:
-    from metaos import pipeline
-
     if not source.probe:
         return _read_machine(source.machine or MACHINE)
+    from metaos import pipeline
+    from metaos.boot.accel import choose
+
+    accel = choose(source.accel)
+    progress(f"{accel.name}: {accel.why}")
     return pipeline.probe(
         source.target or default_target(),
         source.arguments,
-        accel=source.accel,
+        accel=accel.name,
         timeout=source.timeout,
         pattern_dirs=pattern_folders(patterns),
         system=read_system(system),
