@@ -110,7 +110,7 @@ class Card:
             self._link_wait = self.link_reads
         elif offset in (RDT, RCTL):
             self._fetch_receive()
-        elif offset == TDT:
+        elif offset == TDT and value != self._transmit_next:
             demand(bool(self.registers[TCTL] & TCTL_EN), "TDT moved before TCTL.EN (§14.5)")
             self._fetch_transmit()
 

@@ -122,11 +122,12 @@ class PciFunction:
         if function.header_type & 0x7F == 1:
             made.writable[0x18:0x34] = b"\xff" * 0x1C
         for bar in function.bars:
-            at = 0x10 + 4 * bar.index
+            at = _bar_offset(bar.index)
             whole = bar.kind is BarKind.MEM64
             mask = ~(bar.size - 1) & (2**64 - 1 if whole else 2**32 - 1)
             length = 8 if whole else 4
             made.writable[at : at + length] = mask.to_bytes(length, "little")
+            made.writable[at] |= bar.index == ROM  # a ROM has its own enable bit
         return made
 
     def read(self, offset: int, width: int) -> int:
@@ -144,12 +145,20 @@ class PciFunction:
         if not self.config[4] & enable:
             return None
         width = 64 if bar.kind is BarKind.MEM64 else 32
-        return self.read(0x10 + 4 * index, width) & ~(3 if bar.kind is BarKind.IO else 15)
+        return self.read(_bar_offset(index), width) & ~(3 if bar.kind is BarKind.IO else 15)
 
     @property
     def masters(self) -> bool:
         """Whether the function may reach RAM by itself."""
         return bool(self.config[4] & 4)
+
+
+ROM = 6
+"""The number that a machine file gives the expansion ROM's register."""
+
+
+def _bar_offset(index: int) -> int:
+    return 0x30 if index == ROM else 0x10 + 4 * index
 
 
 class PciConfig:
