@@ -5,16 +5,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
 JOBS ?= auto
 
 .PHONY: setup demo test lint quick boots format clean
 
-setup: $(READY)
-
-$(READY): pyproject.toml tools/setup.sh
+setup:
 	@PYTHON=$(PYTHON) sh tools/setup.sh
-	@touch $@
 
 demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh

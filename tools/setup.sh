@@ -4,48 +4,48 @@
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
+required=""
+useful=""
 
 fail() {
     echo "setup: $*" >&2
     exit 5
 }
+there() { "$@" >/dev/null 2>&1; }
 
-missing=""
-want() { # want PACKAGE TEST...: note the Debian package if the test fails
-    package=$1
-    shift
-    "$@" >/dev/null 2>&1 || missing="$missing $package"
-}
-want qemu-system-x86 command -v qemu-system-x86_64
-want nasm command -v nasm
-want netcat-openbsd command -v nc
-want pci.ids test -e /usr/share/misc/pci.ids -o -e /usr/share/hwdata/pci.ids
-want gcc command -v cc
+there command -v qemu-system-x86_64 || required="$required qemu-system-x86"
+there command -v nasm || required="$required nasm"
+there command -v "$PYTHON" || required="$required python3"
+there "$PYTHON" -c "import ensurepip, venv" || required="$required python3-venv"
+there command -v nc || useful="$useful netcat-openbsd"
+there command -v cc || useful="$useful gcc libc6-dev"
+[ -e /usr/share/misc/pci.ids ] || [ -e /usr/share/hwdata/pci.ids ] || useful="$useful pci.ids"
 
-command -v "$PYTHON" >/dev/null || missing="$missing python3"
-"$PYTHON" -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
-
-if [ -n "$missing" ]; then
-    line="apt-get install -y --no-install-recommends$missing"
-    command -v apt-get >/dev/null || fail "no apt-get here; please install:$missing"
-    if [ "$(id -u)" -eq 0 ]; then
-        sudo=""
-    elif command -v sudo >/dev/null; then
-        sudo="sudo"
+if [ -n "$required$useful" ]; then
+    line="apt-get install -y --no-install-recommends$required$useful"
+    root=""
+    [ "$(id -u)" -eq 0 ] || root="sudo"
+    if there command -v apt-get && { [ -z "$root" ] || there command -v sudo; }; then
+        echo "setup: ${root:+$root }$line" >&2
+        $root apt-get update -qq || echo "setup: apt-get update failed; trying all the same" >&2
+        # shellcheck disable=SC2086 # words of the command
+        $root env DEBIAN_FRONTEND=noninteractive $line >/dev/null || {
+            [ -z "$required" ] || fail "apt-get could not install:$required"
+            echo "setup: going on without:$useful" >&2
+        }
     else
-        fail "as root, please run: $line"
+        [ -z "$required" ] || fail "please install, as root:$required$useful"
+        echo "setup: going on without:$useful" >&2
     fi
-    echo "setup: $sudo $line" >&2
-    $sudo apt-get update -qq || echo "setup: apt-get update failed, trying all the same" >&2
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive $sudo $line >/dev/null || fail "apt-get could not install:$missing"
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$PYTHON is $("$PYTHON" -V), MetaOS needs Python 3.11 (make PYTHON=python3.12 setup)"
+    fail "$PYTHON is $("$PYTHON" -V), MetaOS needs Python 3.11: make setup PYTHON=python3.12"
 
-# A folder that was moved or half made is made anew.
-.venv/bin/python -c "import sys" >/dev/null 2>&1 || rm -rf .venv
+# An environment that was moved or half made is made anew.
+there .venv/bin/pip --version || rm -rf .venv
+[ .venv/.ready -nt pyproject.toml ] && exit 0
 [ -x .venv/bin/pip ] || "$PYTHON" -m venv .venv
 echo "setup: Python packages into .venv/" >&2
 .venv/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+touch .venv/.ready
