@@ -7,6 +7,8 @@ Every problem has a code of docs/language.md, E02xx, and its place; all are coll
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from metaos.errors import MetaosError, Problem, Span
 from metaos.pattern import check_devices, check_facts, check_places, check_services
 from metaos.pattern import syntax as s
@@ -23,15 +25,15 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
     for file in patterns.files:
         for of_file in check_places.CHECKS:
             of_file(file, report)
-    used: set[Span] = set()
+    uses: dict[str, frozenset[str]] = {}
     for pattern in _whole(patterns):
         for of_device in check_devices.CHECKS:
             of_device(pattern, patterns, report)
-        used |= _inside(pattern, report)
+        uses[pattern.name] = _inside(pattern, report)
     check_devices.families(patterns, report)
     check_devices.equals(patterns, report)
     check_services.check(patterns, report)
-    _unused(patterns, used, report)
+    _unused(patterns, uses, report)
     return report.problems()
 
 
@@ -53,37 +55,41 @@ def _whole(patterns: Patterns) -> list[Pattern]:
     return [p for p in patterns.devices.values() if not (p.abstract and p.name in parents)]
 
 
-def _inside(pattern: Pattern, report: Report) -> set[Span]:
-    """Check a pattern's expressions; the places of the declarations they use."""
+def _inside(pattern: Pattern, report: Report) -> frozenset[str]:
+    """Check a pattern's expressions; the names they use."""
     typer = Typer(names_of(pattern), report)
     for of_facts in check_facts.CHECKS:
         of_facts(pattern, typer)
     Flow(pattern, typer).run()
-    return {span for name, span in _named(pattern.items) if name in typer.used}
+    return frozenset(typer.used)
 
 
-def _named(items: tuple[s.Item, ...]) -> list[tuple[str, Span]]:
-    """What should be used by somebody: facts, states, and what is learnt."""
-    found = [(x.name, x.span) for x in items if isinstance(x, s.Fact | s.State)]
-    found += [
-        (row.name, row.span)
-        for x in items
-        if isinstance(x, s.Learn)
-        for row in x.rows
-        if isinstance(row, s.Keep)
-    ]
-    return found
-
-
-def _unused(patterns: Patterns, used: set[Span], report: Report) -> None:
+def _unused(patterns: Patterns, uses: Mapping[str, frozenset[str]], report: Report) -> None:
+    """Facts, states and learnt numbers that no pattern which has them ever reads."""
     of_classes = {(c.name, x.name) for c in patterns.classes.values() for x in c.items}
-    for pattern in _whole(patterns):
-        own = next(d for f in patterns.files for d in f.devices if d.span == pattern.span)
-        chain = [own]
-        while chain[0].kind == "member":
-            parent = chain[0].parent
-            chain.insert(0, next(d for f in patterns.files for d in f.devices if d.name == parent))
-        for name, span in _named(tuple(i for d in chain for i in d.items)):
-            if span not in used and (pattern.class_name, name) not in of_classes:
-                at = report.word(span, name)
-                report.say("E0226", f"'{name}' is never used", at, "take it out, or read it")
+    raw = {d.name: d for f in patterns.files for d in f.devices}
+    used: set[Span] = set()
+    idle: dict[Span, str] = {}
+    for name, names in uses.items():
+        for item, span in _declared(raw[name], raw):
+            if item in names or (patterns.devices[name].class_name, item) in of_classes:
+                used.add(span)
+            idle[span] = item
+    for span, item in idle.items():
+        if span not in used:
+            at = report.word(span, item)
+            report.say("E0226", f"'{item}' is never used", at, "take it out, or read it")
+
+
+def _declared(device: s.Device, raw: Mapping[str, s.Device]) -> Iterator[tuple[str, Span]]:
+    """What should be used by somebody, of a device and the families it is of."""
+    while True:
+        for item in device.items:
+            match item:
+                case s.Fact() | s.State():
+                    yield item.name, item.span
+                case s.Learn(rows=rows):
+                    yield from ((r.name, r.span) for r in rows if isinstance(r, s.Keep))
+        if device.kind != "member":
+            return
+        device = raw[device.parent]

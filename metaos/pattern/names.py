@@ -62,5 +62,5 @@ def _fact(kind: str, value: s.Expr) -> k.Kind:
 
 
 def element_number(count: int) -> k.Num:
-    """`i`, the number of an element of a table or an array of states."""
-    return k.Num(max(1, (count - 1).bit_length()), max(0, count - 1))
+    """`i`, the number of an element of a table or an array of states; it never wraps."""
+    return k.Num(64, max(0, count - 1))

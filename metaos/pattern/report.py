@@ -26,6 +26,10 @@ class Report:
             problem = self.patterns.problem(code, message, span, hint)
             self._found.setdefault((code, span, message), problem)
 
+    def said(self, code: str, span: Span) -> bool:
+        """Whether a problem of that code was found there."""
+        return any(key[:2] == (code, span) for key in self._found)
+
     @property
     def many(self) -> bool:
         """So much is wrong that hints and pairs are not looked for any more."""

@@ -124,7 +124,7 @@ class Typer:
         elif found.bits > bits and found.top >> bits:
             self.say(
                 "E0203", f"{bits_of(found.bits)} do not fit the {bits_of(bits)} of '{what}'",
-                node.span, f"say which bits: ({spell(node)})[{bits - 1}:0]",
+                node.span, f"say which bits: {_low_bits(node, bits)}",
             )  # fmt: skip
 
     def record(self, node: s.Record, fields: tuple[s.Field, ...], what: str) -> None:
@@ -224,14 +224,11 @@ class Typer:
                 message = f"'{name}' has elements 0 to {count - 1}, no {spell(index)}"
                 self.say("E0207", message, index.span)
         elif found.top >= count and 1 << found.bits > count:
-            widest = count.bit_length() - 1
-            hint = (
-                f"a number of {bits_of(widest)} cannot leave it: ({spell(index)})[{widest - 1}:0]"
-            )
-            self.say(
-                "E0207", f"'{name}' has {count} elements, an index of {bits_of(found.bits)} can "
-                "leave it", index.span, hint if widest else "",
-            )  # fmt: skip
+            reach = min(found.top, (1 << found.bits) - 1)
+            message = f"'{name}' has {count} elements, '{spell(index)}' can be {reach}"
+            bits = count.bit_length() - 1
+            hint = f"{bits_of(bits)} cannot leave it: {_low_bits(index, bits)}"
+            self.say("E0207", message, index.span, hint if bits else "")
 
     def _bit(self, node: s.Index, of: k.Kind, found: k.Num | None, index: s.Expr) -> None:
         bits = self._width(of, node.of)
@@ -387,6 +384,12 @@ class Typer:
             if node.function == "update" or not isinstance(kind, k.Stretch):
                 self.value(kind, argument)
         return k.number(16)
+
+
+def _low_bits(node: s.Expr, bits: int) -> str:
+    """An expression cut to its lowest bits, as text."""
+    high, low = s.Number(bits - 1, node.span), s.Number(0, node.span)
+    return spell(s.Slice(node, high, low, node.span))
 
 
 def _compares(node: s.Expr) -> TypeGuard[s.Binary]:
