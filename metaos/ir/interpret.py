@@ -16,7 +16,7 @@ from typing import Protocol
 
 from metaos.errors import MetaosError
 from metaos.ir.evaluate import evaluate, ones
-from metaos.ir.program import SHADOW, Op, Program
+from metaos.ir.program import ABSOLUTE, SHADOW, Op, Program
 
 SCRATCH = 2 << 20
 """Bytes of scratch that all shadows share."""
@@ -73,7 +73,8 @@ class Memory:
     def __init__(
         self, regions: Mapping[str, tuple[int, Region]], symbols: Mapping[str, int] | None = None
     ) -> None:
-        self._names = {name: start for name, (start, _) in regions.items()} | dict(symbols or {})
+        self._names = {ABSOLUTE: 0} | {name: start for name, (start, _) in regions.items()}
+        self._names |= dict(symbols or {})
         self._regions = sorted(regions.values(), key=lambda pair: pair[0])
         self._starts = [start for start, _ in self._regions]
         self._scratch = Ram(SCRATCH + 8)

@@ -63,6 +63,7 @@ BROKEN: list[tuple[Op, str]] = [
     (Op("cpuid", 32, (LONG, QUAD), 0), "subleaf has 64 bits"),
     (Op("fill", 0, (QUAD, LONG)), "count has 32 bits"),
     (Op("fence", 0), "must be ordered"),
+    (Op("barrier", 8, ordered=True), "result has 8 bits, not 0"),
     (Op("add", 8, (BYTE, Op("const", 8))), "argument 1 (const) is not defined before"),
     (Op("zext", 8, (NOTHING,)), "argument 0 (fence) has no result"),
     (BYTE, "stands twice"),

@@ -7,7 +7,7 @@ import pytest
 from metaos.errors import MetaosError
 from metaos.ir.build import Builder
 from metaos.ir.interpret import Memory, Ram, run
-from metaos.ir.program import SHADOW, Op, Program
+from metaos.ir.program import ABSOLUTE, SHADOW, Op, Program
 
 
 class Recorder:
@@ -101,6 +101,15 @@ def test_addresses_wrap_at_64_bits_and_symbols_need_no_region() -> None:
     b.store(b.trunc(b.address("root.init"), 32), "m", 15, (back,))
     run(b.finish(), memory)
     assert ram.read(8, 32) == 0x101000
+
+
+def test_absolute_addresses_are_all_index() -> None:
+    b = Builder("d", "init")
+    b.barrier()
+    b.store(b.const(9, 8), ABSOLUTE, 0, (b.zext(b.load(32, "m"), 64),))
+    ram = Ram((0x200007).to_bytes(8, "little"))
+    run(b.finish(), Memory({"m": (0x200000, ram)}))
+    assert ram.data[7] == 9
 
 
 def fault(op: Op, *before: Op) -> str:
