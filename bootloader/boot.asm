@@ -14,7 +14,7 @@
 ;   PACKED        where the packed pieces lie after loading
 ;   STACK         initial stack pointer, in a RAM place
 ;   HANDOVER      linear address of guard's `mov eax, [next]; mov cr3, rax; jmp`
-;   GUARD_PD      guard's page directory for the code region
+;   GUARD_PT      guard's page table for the code region, the third 2 MiB
 ;   ENTRY_1 .. 6  2 MiB page-directory entries that map `next` (0: not present)
 ;   DEPOSIT       RAM word for the memory size, in KiB above 1 MiB (may be absent)
 ;
@@ -193,12 +193,12 @@ signature:
 
 ; The page below is PML4, page-directory-pointer table, page directory and page table at
 ; once, walked only between `mov cr0` and guard's `mov cr3`. Entry 0 is itself, so: 7 maps
-; this sector, 2 is guard's page directory, one of 1 to 6 is the 2 MiB page with `next`.
+; this sector, 2 is guard's page table, one of the others is the 2 MiB page with `next`.
 ; The page's other entries are the lists; no address that leads to them is used.
 bootstrap equ BEYOND
         dq      bootstrap | 0x23        ; present, writable, accessed
         dq      ENTRY_1
-        dq      GUARD_PD | 0x23
+        dq      GUARD_PT | 0x23
         dq      ENTRY_3
         dq      ENTRY_4
         dq      ENTRY_5

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from typing import Any
 
 import llvmlite.binding as llvm
+from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -67,6 +69,12 @@ def emit(program: Program, features: tuple[str, ...]) -> Code:
             hint="this is a defect of MetaOS; please report it with the pattern",
         ) from error
     return _read(program, bytes(machine.emit_object(parsed)))
+
+
+def mnemonics(texts: Iterable[bytes]) -> frozenset[str]:
+    """The names of all instructions in finished code."""
+    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    return frozenset(name for text in texts for _, _, name, _ in decoder.disasm_lite(text, 0))
 
 
 def _read(program: Program, data: bytes) -> Code:

@@ -5,8 +5,9 @@ Physical RAM, from the first usable range at or above 1 MiB:
     ... | page tables | code and data frames | 2 MiB slots of places | scratch slot
         ^ zeroed by the loader from here to the last zeroed place ^
 
-and linear: places as physical, windows above them, shadows 1 GiB higher, read-only data
-from 2 GiB, and every phase's code up to `CODE_END`. docs/image.md has the picture.
+and linear: read-only data from 4 MiB and every phase's code up to `CODE_END`, in one 2 MiB
+slot; places as physical, windows above them, shadows 1 GiB higher. All lies below 2 GiB, so
+that an absolute operand reaches it. docs/image.md has the picture.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from metaos.link.parts import PHASES, Datum, Parts, Place, Window
 PAGE = 4096
 SLOT = 2 << 20
 MIB = 1 << 20
-DATA_LINEAR = 0x80000000
+CODE_SLOT = 2
+"""The 2 MiB slot of code and read-only data; a free entry of the loader's bootstrap page."""
+DATA_LINEAR = CODE_SLOT * SLOT
 CODE_END = DATA_LINEAR + SLOT
 """One past the last byte of every phase's code."""
 SHADOW_END = 1 << 30
@@ -140,7 +143,8 @@ def lay_out(parts: Parts, lengths: dict[str, int], tables: int) -> Layout:
     groups = _data_groups(parts.data, phases)
     frames = sum(-(-n // PAGE) for n in lengths.values()) + sum(pages for _, pages in groups)
     room, limit = _first_range(parts.memory)
-    base = _first_slot(room, (tables + frames) * PAGE)
+    wanted = sum(_up(p.size, max(1, p.align)) for p in parts.places) + STACK_SIZE
+    base = _first_slot(room, (tables + frames) * PAGE, wanted)
     first_frame = base - frames * PAGE
     codes, data = _frames(first_frame, lengths, groups)
     ram, zero_end = _ram(parts, phases, base)
@@ -177,10 +181,14 @@ def _first_range(memory: Sequence[tuple[int, int]]) -> tuple[int, int]:
     raise MetaosError("the machine has no usable RAM above 1 MiB")
 
 
-def _first_slot(room: int, below: int) -> int:
-    """The 2 MiB slot for the places: `below` bytes must fit between it and `room`."""
+def _first_slot(room: int, below: int, wanted: int) -> int:
+    """The 2 MiB slot for `wanted` bytes of places, which must not reach the code's slot.
+
+    `below` bytes must fit between it and `room`.
+    """
     for index in _FIRST_SLOTS:
-        if index * SLOT - below >= room:
+        clear = index > CODE_SLOT or index * SLOT + wanted <= DATA_LINEAR
+        if clear and index * SLOT - below >= room:
             return index * SLOT
     raise MetaosError(
         f"no room for {below // 1024} KiB of code and page tables between {room:#x} and"

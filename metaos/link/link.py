@@ -222,7 +222,7 @@ def _defines(parts: Parts, plan: Plan, content: Content) -> dict[str, int]:
         "PACKED": _low(content.packed),
         "STACK": stack.linear + stack.size,
         "HANDOVER": HANDOVER,
-        "GUARD_PD": plan.tables.code_directories["guard"],
+        "GUARD_PT": plan.tables.code_tables["guard"],
         **entries,
     }
     if "memory_kib" in parts.deposits:

@@ -5,9 +5,10 @@
     tables.roots["guard"], tables.words      # {physical address: 32-bit word}, zeros left out
 
 Each phase has four pages of its own, PML4, PDPT, page directory and page table of the code
-region, alike for all phases and in phase order, so that few progressions write them.
-Directories of places, windows and shadows are shared by all phases that map the same; all
-below 2 GiB is no-execute by its PDPT entries, which saves a word for each page.
+region, alike for all phases and in phase order, so that few progressions write them. Page
+tables of windows and the directory of the shadows are shared by all phases that map the
+same. What is not the code region is no-execute by an entry above the page where there is
+one, which saves a word for each page.
 
 Source: Intel SDM vol. 3A, 4.5 (4-level paging, tables 4-15 to 4-20).
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from metaos.link.layout import CODE_END, PAGE, SHADOW_END, SLOT, Layout
+from metaos.link.layout import CODE_END, CODE_SLOT, PAGE, SHADOW_END, SLOT, Layout
 from metaos.link.manifest import Mapping
 
 PRESENT, WRITABLE, ACCESSED, DIRTY, BIG = 1, 2, 0x20, 0x40, 0x80
@@ -27,7 +28,6 @@ NO_EXECUTE = 1 << 63
 OWN_PAGES = 4
 _TABLE = PRESENT | WRITABLE | ACCESSED
 _GIB = 1 << 30
-_CODE_GIB = (CODE_END - 1) // _GIB
 
 _Node = tuple[tuple[int, "int | _Node"], ...]
 """A table as (index, entry) in ascending order; an entry is a leaf or a table below it."""
@@ -37,13 +37,13 @@ _Node = tuple[tuple[int, "int | _Node"], ...]
 class PageTables:
     """The tables of all phases: where, how many pages, each phase's root, and their words.
 
-    `code_directories` are the page directories of the code region, by phase.
+    `code_tables` are the page tables of the code region, by phase.
     """
 
     base: int
     pages: int
     roots: dict[str, int]
-    code_directories: dict[str, int]
+    code_tables: dict[str, int]
     words: dict[int, int]
 
 
@@ -132,20 +132,25 @@ def build_tables(mappings: Iterable[Mapping], phases: tuple[str, ...], base: int
     """Write the tables of all phases from the page `base` upwards."""
     mappings = tuple(mappings)
     writer = _Writer(base + len(phases) * OWN_PAGES * PAGE)
-    roots, directories = {}, {}
+    roots, code_tables = {}, {}
     for index, phase in enumerate(phases):
         own = base + index * OWN_PAGES * PAGE
         gibs = dict(_gibibytes(m for m in mappings if phase in m.phases))
-        ((_, code),) = gibs.pop(_CODE_GIB)
+        slots = dict(gibs.pop(0))
+        code = slots.pop(CODE_SLOT)
         assert isinstance(code, tuple)
         pointers = {g: writer.place(node) | _TABLE | NO_EXECUTE for g, node in gibs.items()}
-        pointers[_CODE_GIB] = own + 2 * PAGE | _TABLE
+        directory = {
+            slot: writer.place(entry) | _TABLE | NO_EXECUTE if isinstance(entry, tuple) else entry
+            for slot, entry in slots.items()
+        }
         writer.write(own, ((0, own + PAGE | _TABLE),))
-        writer.write(own + PAGE, tuple(sorted(pointers.items())))
-        writer.write(own + 2 * PAGE, ((0, own + 3 * PAGE | _TABLE),))
+        writer.write(own + PAGE, ((0, own + 2 * PAGE | _TABLE), *sorted(pointers.items())))
+        directory[CODE_SLOT] = own + 3 * PAGE | _TABLE
+        writer.write(own + 2 * PAGE, tuple(sorted(directory.items())))
         writer.write(own + 3 * PAGE, code)
-        roots[phase], directories[phase] = own, own + 2 * PAGE
-    return PageTables(base, (writer.end - base) // PAGE, roots, directories, writer.words)
+        roots[phase], code_tables[phase] = own, own + 3 * PAGE
+    return PageTables(base, (writer.end - base) // PAGE, roots, code_tables, writer.words)
 
 
 def _gibibytes(mappings: Iterable[Mapping]) -> Iterator[tuple[int, _Node]]:
@@ -178,8 +183,9 @@ def _leaf(mapping: Mapping, linear: int) -> int:
     leaf |= WRITABLE | DIRTY if mapping.writable else 0
     leaf |= 0 if mapping.cached else UNCACHED
     leaf |= BIG if mapping.page == SLOT else 0
-    whole_gib = linear < _CODE_GIB * _GIB  # no-execute by its PDPT entry
-    return leaf if mapping.executable or whole_gib else leaf | NO_EXECUTE
+    in_code = linear // SLOT == CODE_SLOT
+    above = linear >= _GIB or (mapping.page == PAGE and not in_code)  # says so already
+    return leaf if mapping.executable or above else leaf | NO_EXECUTE
 
 
 class _Writer:

@@ -20,7 +20,7 @@ from metaos.lower.plan import DevicePlan, RegisterPlan, fail, plan, walk
 from metaos.lower.rows import FULL, Cell, Row, RowLowering, config_address
 from metaos.lower.services import Mine, Services
 from metaos.lower.stepper import (
-    CURSOR, ELAPSED, LAST, NEXT, PLATFORM, ConfigAccess, Ticks, stepper,
+    CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks, stepper,
 )  # fmt: skip
 from metaos.lower.text import (
     DIGITS, FAULT, FAULT_SIZE, TEXTS, FixedText, ReportText, Texts, literal,
@@ -31,6 +31,7 @@ from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.probe.machine import Function
 
+TEXT_SIZE = 256
 MEMORY = "memory_kib"
 MEMORY_NEEDED = "memory_needed_kib"
 GENERATED = Span("generated", 1, 1, 2)
@@ -125,6 +126,7 @@ def _platform_places(work: _Lowering) -> None:
 
     state(NEXT, 8, PHASES)
     state(CURSOR, 4, ("guard", "init"))
+    state(SPARE, 4, ("guard", "init"))
     state(LAST, 4, ("init",))
     state(ELAPSED, 4, ("init",))
     state(FAULT, FAULT_SIZE, ("guard", "init", "report"))
@@ -257,7 +259,7 @@ def _function_guards(work: _Lowering) -> list[Row]:
         lowering = RowLowering(
             rule, work.texts, names, {}, config_address(function.address), facts
         )
-        rows += [_owned(r, function.address) for r in lowering.lower(guards["present"].rows)]
+        rows += lowering.lower(guards["present"].rows)
     for address in free_slots(machine.functions) if "absent" in guards else ():
         lowering = RowLowering(
             rule, work.texts, {}, {}, config_address(address), (f"functions.{address}",)
@@ -318,7 +320,7 @@ def _steady(work: _Lowering) -> None:
     if banner is None:
         return
     for device in work.consoles():
-        cursor = device.symbol("text")
+        cursor = device.symbol("banner.at")
         builder = Builder(device.address, "steady")
         Turn(device, builder, _no_frames, FixedText(banner, cursor)).lower()
         work.programs.append(builder.finish())
@@ -335,15 +337,18 @@ def _banner(work: _Lowering) -> str | None:
     template = said[0].say.value
     span = said[0].say.span
     text = literal(template, names, span).encode("ascii", "replace") + b"\r\n\0"
-    line = DatumLine(0, len(text), PLATFORM, "text", span, ("system.address",))
-    work.data.append(Datum("banner", ("steady",), text, 1, (), (line,)))
+    if len(text) > TEXT_SIZE:
+        raise fail(span, "E0472", f"the text has {len(text)} characters, at most {TEXT_SIZE}")
+    # A console's position has 8 bits: it stays inside, whatever the text's end.
+    line = DatumLine(0, TEXT_SIZE, PLATFORM, "text", span, ("system.address",))
+    work.data.append(Datum("banner", ("steady",), text.ljust(TEXT_SIZE, b"\0"), 1, (), (line,)))
     return "banner"
 
 
 def _report(work: _Lowering) -> None:
     for device in work.consoles():
         builder = Builder(device.address, "report")
-        Turn(device, builder, _no_frames, ReportText(device.symbol("said"))).lower()
+        Turn(device, builder, _no_frames, ReportText(device.symbol("report.at"))).lower()
         work.programs.append(builder.finish())
     if not work.consoles():
         work.programs.append(Program(PLATFORM, "report", ()))
@@ -398,7 +403,7 @@ def _extra_places(
     work: _Lowering, device: DevicePlan, used: set[str], phases: tuple[str, ...]
 ) -> None:
     for name, size, where in (
-        ("latch", 8, phases), ("text", 4, ("steady",)), ("said", 4, ("report",)),
+        ("port.latch", 8, phases), ("banner.at", 1, ("steady",)), ("report.at", 1, ("report",)),
     ):  # fmt: skip
         symbol = device.symbol(name)
         if symbol in used:

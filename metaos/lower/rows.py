@@ -109,6 +109,13 @@ class RowLowering:
             return register, Cell(self.config + at), "config"
         return register, Cell(at), f"port{register.bits}"
 
+    def read_place(self, node: s.Expr) -> tuple[str, int]:
+        """The space and the number of a register that a `learn` row reads."""
+        _, place, space = self._register(node)
+        if place.symbol:
+            raise fail(node.span, "E0490", "a learn row reads ports and config space")
+        return space, place.value
+
     def _row(
         self, kind: str, place: Cell, value: Cell, span: Span, *, mask: int = 0,
         limit: int = 0, site: int = 0, facts: tuple[str, ...] = (),

@@ -6,10 +6,10 @@ table. `stepper(phase, rows, ...)` gives the program and the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from metaos.emit.code import Relocation
+from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op, Program
 from metaos.link.parts import Datum, DatumLine
@@ -18,6 +18,8 @@ from metaos.lower.rows import FULL, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 
 CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
+SPARE = "rows.spare"
+"""4 bytes that take the access of a row that has none in memory."""
 PLATFORM = "platform"
 
 
@@ -79,7 +81,7 @@ def stepper(
         raise fail(waits[0].span, "E0467", "no clock on this machine bounds this 'await'")
     columns, stride = _columns(rows, kinds, ticks)
     symbol = f"rows.{phase}"
-    line = _Stepper(phase, symbol, columns, kinds, ticks, config, stride, len(rows))
+    line = _Stepper(phase, symbol, rows, columns, kinds, ticks, config, stride)
     return line.program(then), _datum(symbol, phase, rows, columns, stride)
 
 
@@ -151,12 +153,13 @@ class _Stepper:
     """Builds the straight line: access, test, time, advance."""
 
     def __init__(
-        self, phase: str, symbol: str, columns: dict[str, Column], kinds: tuple[str, ...],
-        ticks: Ticks | None, config: ConfigAccess | None, stride: int, count: int,
+        self, phase: str, symbol: str, rows: tuple[Row, ...], columns: dict[str, Column],
+        kinds: tuple[str, ...], ticks: Ticks | None, config: ConfigAccess | None, stride: int,
     ) -> None:  # fmt: skip
+        self.rows, self.count = rows, len(rows)
         self.b = Builder(PLATFORM, phase)
         self.phase, self.symbol, self.columns, self.kinds = phase, symbol, columns, kinds
-        self.ticks, self.config, self.stride, self.count = ticks, config, stride, count
+        self.ticks, self.config, self.stride = ticks, config, stride
 
     def column(self, name: str) -> Op:
         column = self.columns[name]
@@ -175,6 +178,10 @@ class _Stepper:
         return self.b.ne(self.b.and_(self.kind, self.b.const(bits, 32)), self.b.const(0, 32))
 
     def program(self, then: str) -> Program:
+        with self.b.at(self.rows[0].span):
+            return self.line(then)
+
+    def line(self, then: str) -> Program:
         b = self.b
         self.at = b.zext(b.load(32, CURSOR), 64)
         self.kind = self.column("kind")
@@ -197,25 +204,36 @@ class _Stepper:
         return b.finish()
 
     def access(self) -> Op:
-        """Do the row's access; what was found, 0 for a write."""
-        b = self.b
+        """Do the row's access; what was found, 0 for a write.
+
+        A row's place may be no memory at all, so it has no scratch twin: the address is
+        selected, not shifted.
+        """
+        b, spare = self.b, self.b.address(SPARE)
         address = b.zext(self.place, 64)
-        write = self.is_kind("mem.write")
-        if write is not None:
-            gate = b.gate(b.const(0, 64), write)
-            b.store(self.value, ABSOLUTE, 0, (address, gate), ordered=True)
-        memory = self.is_kind("mem.test", "mem.keep")
         found = b.const(0, 32)
-        if memory is not None:
-            gate = b.gate(b.const(0, 64), memory)
-            found = b.load(32, ABSOLUTE, 0, (address, gate), ordered=True)
+        with b.at(self.span("mem.write")):
+            write = self.is_kind("mem.write")
+            if write is not None:
+                at = b.select(write, address, spare)
+                b.store(self.value, ABSOLUTE, 0, (at,), ordered=True)
+        with b.at(self.span("mem.test", "mem.keep")):
+            memory = self.is_kind("mem.test", "mem.keep")
+            if memory is not None:
+                at = b.select(memory, address, spare)
+                found = b.load(32, ABSOLUTE, 0, (at,), ordered=True)
         found = self.ports(found)
         found = self.cpuid(found)
-        keep = self.is_kind("mem.keep")
-        if keep is not None:
-            gate = b.gate(b.const(0, 64), keep)
-            b.store(found, ABSOLUTE, 0, (b.zext(self.value, 64), gate))
+        with b.at(self.span("mem.keep")):
+            keep = self.is_kind("mem.keep")
+            if keep is not None:
+                at = b.select(keep, b.zext(self.value, 64), spare)
+                b.store(found, ABSOLUTE, 0, (at,))
         return found
+
+    def span(self, *names: str) -> Span:
+        """The first row of these kinds: the rule that wants the code; else the first row."""
+        return next((r.span for r in self.rows if r.kind in names), self.rows[0].span)
 
     def ports(self, found: Op) -> Op:
         """Port and config accesses: string instructions that move 0 or 1 item."""
@@ -223,10 +241,12 @@ class _Stepper:
         latch = b.address(FAULT, FAULT_WORDS["found"])
         moves: list[tuple[str, int, Op]] = []
         if any(k.startswith("config.") for k in self.kinds):
+            span = self.span("config.write", "config.test")
             if self.config is None:
-                raise fail(_nowhere(), "E0468", "this machine's config space cannot be reached")
-            enabled = b.or_(self.place, b.const(self.config.enable, 32))
-            b.output(b.const(self.config.select, 16), enabled)
+                raise fail(span, "E0468", "this machine's config space cannot be reached")
+            with b.at(span):
+                enabled = b.or_(self.place, b.const(self.config.enable, 32))
+                b.output(b.const(self.config.select, 16), enabled)
             moves.append(("config", 32, b.const(self.config.data, 16)))
         port = b.trunc(self.place, 16)
         moves += [
@@ -238,14 +258,16 @@ class _Stepper:
         for space, bits, where in moves:
             write, test = self.is_kind(f"{space}.write"), self.is_kind(f"{space}.test")
             if write is not None:
-                b.store(self.value, FAULT, FAULT_WORDS["wanted"])
-                wanted = b.address(FAULT, FAULT_WORDS["wanted"])
-                b.outs(where, b.zext(write, 64), wanted, bits)
+                with b.at(self.span(f"{space}.write")):
+                    b.store(self.value, FAULT, FAULT_WORDS["wanted"])
+                    wanted = b.address(FAULT, FAULT_WORDS["wanted"])
+                    b.outs(where, b.zext(write, 64), wanted, bits)
             if test is not None:
-                if not reads:
-                    b.store(found, FAULT, FAULT_WORDS["found"])
-                reads = True
-                b.ins(where, b.zext(test, 64), latch, bits)
+                with b.at(self.span(f"{space}.test")):
+                    if not reads:
+                        b.store(found, FAULT, FAULT_WORDS["found"])
+                    reads = True
+                    b.ins(where, b.zext(test, 64), latch, bits)
         return b.load(32, FAULT, FAULT_WORDS["found"]) if reads else found
 
     def cpuid(self, found: Op) -> Op:
@@ -277,18 +299,3 @@ class _Stepper:
         self.b.store(self.value, FAULT, FAULT_WORDS["wanted"])
         self.b.store(found, FAULT, FAULT_WORDS["found"])
         self.b.store(self.column("site"), FAULT, FAULT_SITE)
-
-
-def _nowhere() -> object:
-    from metaos.errors import Span
-
-    return Span("", 1, 1, 2)
-
-
-def port_places(ticks: Ticks | None, config: ConfigAccess | None) -> Iterable[tuple[str, int, int]]:
-    """(name, base, length) of the ports steppers use by themselves."""
-    if ticks is not None:
-        yield "clock", ticks.port, ticks.port_bits // 8
-    if config is not None:
-        yield "config.select", config.select, 4
-        yield "config.data", config.data, 4

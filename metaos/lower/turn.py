@@ -374,7 +374,7 @@ class Turn:
             port = self.b.const(register.number, 16)
             if not guard.tests and guard.gate is None:
                 return self.b.input(port, register.bits)
-            latch = self.plan.symbol("latch")
+            latch = self.plan.symbol("port.latch")
             self.b.store(self.b.const(default, register.bits), latch)
             count = self.b.zext(self.truth(guard), 64)
             self.b.ins(port, count, self.b.address(latch), register.bits)
@@ -400,7 +400,7 @@ class Turn:
         if value.kind == "load" and value.address is not None and not value.ordered:
             if value.address.symbol == (self.text.symbol if self.text is not None else None):
                 return self.b.address(value.address.symbol, value.address.offset, value.args)
-        latch = self.plan.symbol("latch")
+        latch = self.plan.symbol("port.latch")
         self.b.store(value, latch, 4)
         return self.b.address(latch, 4)
 

@@ -89,18 +89,21 @@ def _first_of_each(machine: Machine) -> list[AcpiTable]:
 
 def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device; raises with `Exit.NO_PATTERN` where the system lacks one it needs."""
-    bound: list[Binding] = []
-    unmatched: list[Unmatched] = []
-    for device in devices(machine):
-        result = _bind_one(device, patterns)
-        if isinstance(result, Binding):
-            bound.append(result)
-        elif device.kind == "pci":
-            unmatched.append(result)
+    results = [_bind_one(device, patterns) for device in devices(machine)]
+    bound = tuple(r for r in results if isinstance(r, Binding))
+    unmatched = tuple(
+        r for r in results if isinstance(r, Unmatched) and r.device.function is not None
+    )
     services = _services(patterns, system)
-    bindings = Bindings(machine, system, patterns, tuple(bound), services, tuple(unmatched))
+    bindings = Bindings(machine, system, patterns, bound, services, unmatched)
     _demand_needed(bindings)
     return bindings
+
+
+def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
+    """The bindings of a machine, whatever a system needs."""
+    results = (_bind_one(device, patterns) for device in devices(machine))
+    return tuple(r for r in results if isinstance(r, Binding))
 
 
 def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:

@@ -1,0 +1,53 @@
+"""`learn` rows for the discoverer, and what a machine file says was learnt."""
+
+from __future__ import annotations
+
+from metaos.lower.plan import DevicePlan, fail, plan
+from metaos.lower.rows import RowLowering, config_address
+from metaos.lower.text import Texts
+from metaos.match.bind import Binding, bind_devices
+from metaos.pattern import syntax as s
+from metaos.pattern.patterns import Patterns
+from metaos.probe.learn import Access, Action, LearnRow, kind
+from metaos.probe.machine import Machine
+
+ACCESS = {
+    "port8": Access.PORT8,
+    "port16": Access.PORT16,
+    "port32": Access.PORT32,
+    "config": Access.CONFIG32,
+    "mem": Access.MEMORY32,
+}
+
+
+def learn_rows(machine: Machine, patterns: Patterns) -> tuple[LearnRow, ...]:
+    """What the bound patterns' `learn` blocks have the discoverer do on the machine."""
+    rows: list[LearnRow] = []
+    for binding in bind_devices(machine, patterns):
+        for block in binding.pattern.of(s.Learn):
+            rows += _rows(binding, plan(binding), block, len(rows))
+    return tuple(rows)
+
+
+def _rows(binding: Binding, device: DevicePlan, block: s.Learn, first: int) -> list[LearnRow]:
+    function = binding.device.function
+    config = config_address(function.address) if function is not None else None
+    lowering = RowLowering(device, Texts(), {}, {}, config)
+    result = []
+    for row in block.rows:
+        if isinstance(row, s.Keep):
+            space, place = lowering.read_place(row.value)
+            result.append(
+                LearnRow(
+                    kind(Action.KEEP, ACCESS[space]), place, id=first + len(result) + 1,
+                    device=device.address, pattern=binding.pattern.name, name=row.name,
+                )  # fmt: skip
+            )
+            continue
+        for made in lowering.lower((row,)):
+            space = made.kind.partition(".")[0]
+            if made.place.symbol or made.value.symbol:
+                raise fail(row.span, "E0490", "a learn row writes ports and config space")
+            write = kind(Action.WRITE, ACCESS[space])
+            result.append(LearnRow(write, made.place.value, made.value.value))
+    return result

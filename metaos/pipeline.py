@@ -1,0 +1,189 @@
+"""The one place that names every stage, in order.
+
+    machine = probe("pc-e1000", (), ...)      QEMU and the discoverer -> Machine
+    image = build(machine, system=system)     Machine -> Image, proved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from metaos import resources
+from metaos.emit.code import Code
+from metaos.emit.emit import assembly, emit, llvm_version, mnemonics
+from metaos.emit.llvm import module
+from metaos.emit.target import cpu_features, used_features
+from metaos.errors import Exit, MetaosError, Problem
+from metaos.ir.check import check as check_program
+from metaos.ir.program import Program
+from metaos.ir.text import render
+from metaos.link.image import Image
+from metaos.link.link import link
+from metaos.link.manifest import Provenance, Served
+from metaos.link.parts import Parts
+from metaos.lower.learn import learn_rows
+from metaos.lower.lower import MEMORY, Lowered, guard, lower
+from metaos.lower.stepper import NEXT, PLATFORM
+from metaos.match.bind import Bindings, bind
+from metaos.match.system import System
+from metaos.pattern.check import check as check_patterns
+from metaos.pattern.patterns import Patterns, load
+from metaos.pattern.syntax import Offer, Turn
+from metaos.probe.machine import Machine
+from metaos.probe.qemu import probe_qemu
+from metaos.verify.laws import verify
+
+Progress = Callable[[str], None]
+
+STAGES = ("match", "ir", "llvm", "asm")
+"""What `--dump` prints."""
+
+
+def read_patterns(folders: Sequence[Path]) -> Patterns:
+    """Load and check every pattern; raises with all problems, by position."""
+    patterns = load(folders)
+    problems = check_patterns(patterns)
+    if problems:
+        raise MetaosError("the patterns have errors", problems=problems)
+    return patterns
+
+
+def probe(
+    target: str,
+    arguments: Sequence[str],
+    *,
+    accel: str,
+    timeout: float,
+    pattern_dirs: Sequence[Path],
+    system: System,
+    progress: Progress,
+) -> Machine:
+    """Read a QEMU machine, and a second time what its patterns want to learn of it."""
+    patterns = read_patterns(pattern_dirs)
+    progress("probing the machine")
+    machine = probe_qemu(target, arguments, accel=accel, timeout=timeout)
+    rows = learn_rows(machine, patterns)
+    if not rows:
+        return machine
+    progress(f"learning {', '.join(sorted({f'{r.device} {r.name}' for r in rows if r.name}))}")
+    return probe_qemu(target, arguments, accel=accel, timeout=timeout, learn=rows)
+
+
+def build(
+    machine: Machine,
+    *,
+    system: System,
+    pattern_dirs: Sequence[Path] = (resources.PATTERNS,),
+    progress: Progress = lambda _: None,
+) -> Image:
+    """A machine file to an image on which every law has been proved."""
+    progress("reading patterns")
+    patterns = read_patterns(pattern_dirs)
+    with_lines = _lines_shown(patterns)
+    with with_lines:
+        bindings = bind(machine, patterns, system)
+        progress(f"generating code for {len(bindings.bindings)} devices")
+        lowered = lower(bindings)
+        features = cpu_features(machine.cpu)
+        codes = tuple(emit(_checked(p), features) for p in lowered.programs)
+        used = used_features(mnemonics(c.text for c in codes))
+        guard_program, guard_data = guard(lowered, used)
+        codes += (emit(_checked(guard_program), ()),)
+        progress("linking")
+        parts = _parts(lowered, codes, guard_data, machine)
+        image = link(parts, _provenance(bindings, lowered, tuple(f.name for f in used)))
+    progress("proving the laws")
+    report = verify(image)
+    if report.violations:
+        raise MetaosError(
+            "the image breaks a law and is not written",
+            exit_code=Exit.LAW_BROKEN,
+            problems=[
+                Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span)
+                for v in report.violations
+            ],
+            hint="this is a defect of a pattern or of MetaOS; the place names the rule",
+        )
+    return image
+
+
+def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence[Path]) -> str:
+    """The text of a stage between machine and image."""
+    if stage not in STAGES:
+        raise MetaosError(
+            f"no stage '{stage}'", hint=f"stages: {', '.join(STAGES)}", exit_code=Exit.USAGE
+        )
+    patterns = read_patterns(pattern_dirs)
+    with _lines_shown(patterns):
+        bindings = bind(machine, patterns, system)
+        if stage == "match":
+            return "".join(f"{b.device.address} {b.pattern.name}\n" for b in bindings.bindings)
+        lowered = lower(bindings)
+        features = cpu_features(machine.cpu)
+        programs = [(p, features) for p in lowered.programs]
+        programs.append((guard(lowered, ())[0], ()))
+    text = {
+        "ir": lambda p, f: render(p),
+        "llvm": lambda p, f: module(p),
+        "asm": lambda p, f: assembly(p, f) if p.ops else "",
+    }[stage]
+    return "\n".join(text(p, f) for p, f in programs)
+
+
+def _checked(program: Program) -> Program:
+    check_program(program)
+    return program
+
+
+def _parts(
+    lowered: Lowered, codes: tuple[Code, ...], guard_data: Iterable[object], machine: Machine
+) -> Parts:
+    usable = sorted((r.base, r.size) for r in machine.memory if r.kind == 1)
+    return Parts(
+        codes=codes,
+        places=lowered.places,
+        windows=lowered.windows,
+        data=(*lowered.data, *guard_data),  # type: ignore[arg-type]
+        next=NEXT,
+        memory=tuple(usable),
+        deposits=(MEMORY,),
+    )
+
+
+def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...]) -> Provenance:
+    served = tuple(
+        Served(address=b.device.address, pattern=b.pattern.name, offers=_offers(b.pattern.one(Turn)))
+        for b in bindings.bindings
+    )
+    own = Served(address=PLATFORM, pattern="generated")
+    return Provenance(
+        devices=(own, *served),
+        ports=lowered.ports,
+        cpu_features=features,
+        tools={"llvm": llvm_version()},
+        system=bindings.system,
+        emulator=bindings.machine.emulator,
+    )
+
+
+def _offers(turn: Turn | None) -> bool:
+    return turn is not None and any(isinstance(step, Offer) for step in turn.steps)
+
+
+class _lines_shown:  # noqa: N801 - used as a with-statement
+    """Add the source line to problems that a stage found without the text at hand."""
+
+    def __init__(self, patterns: Patterns) -> None:
+        self.patterns = patterns
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MetaosError):
+            error.problems = tuple(
+                p if p.text or p.span is None
+                else self.patterns.problem(p.code, p.message, p.span, p.hint)
+                for p in error.problems
+            )  # fmt: skip
