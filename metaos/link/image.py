@@ -279,7 +279,7 @@ def _unpack(path: Path, data: bytes, what: str, offset: int, length: int, kind: 
     try:
         inflate = zlib.decompressobj()
         text = inflate.decompress(data[offset : offset + length], _LARGEST_JSON)
-        if not inflate.eof:
+        if not inflate.eof or inflate.unused_data:
             raise _damage(path, f"the {what} is cut short or too long")
         return msgspec.json.decode(text, type=kind)
     except (zlib.error, msgspec.MsgspecError) as error:

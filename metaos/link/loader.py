@@ -28,7 +28,9 @@ LISTS = 0x8040
 FIXED = 512 + (LISTS - 0x8000)
 """Length of what boot.asm yields: sector 0 and the bootstrap page's entries."""
 _SECONDS = 30
-_LISTED = re.compile(r"^ *(?P<line>\d+) (?P<at>[0-9A-F]{8}) \S+ *(?:<\d+>)?(?P<source>.*)$")
+_LISTED = re.compile(
+    r"^ *(?P<line>\d+) (?P<at>[0-9A-F]{8}) [^\s<]+(?:<rep \w+>)? *(?:<\d+> *)?(?P<source>.*)$"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,5 @@ def _objection(
     low, high = _RANGE[one.kind]
     value = _value(one, symbol, linear)
     if not low <= value < high:
-        hint = ""
-        if one.kind == "32S" and symbol.kind == "datum":
-            hint = "read-only data lies above 2 GiB: address it from a register or by RIP"
-        return f"{at} overflows: {value:#x}", hint
+        return f"{at} overflows: {value:#x}", ""
     return "", ""
