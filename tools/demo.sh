@@ -50,12 +50,13 @@ answer=""
 tries=0
 while [ -z "$answer" ]; do
     tries=$((tries + 1))
-    if [ "$tries" -gt 30 ] || ! kill -0 "$guest" 2>/dev/null; then
+    if [ "$tries" -gt 100 ] || ! kill -0 "$guest" 2>/dev/null; then
         cat "$HERE/run.txt" "$HERE/console.txt" >&2
         echo "demo: the machine did not answer" >&2
         exit 1
     fi
     answer=$(echo hi | $line || true)
+    [ -n "$answer" ] || sleep 0.2 # nothing listens yet: nc gives up at once
 done
 printf '%s\n' "$answer"
 [ "$answer" = hi ] || exit 1

@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from metaos.boot.frames import Value, chain_of
-from metaos.boot.questions import Question, ask, judge, questions_of
+from metaos.boot.questions import Question, ask, judge, questions_of, sizes
 from metaos.errors import MetaosError
 from metaos.pattern import syntax
 
@@ -89,7 +89,7 @@ def plan(
         for name in every
         for example in services[name].examples
         if not example.silence
-        for payload in (example.payloads or (None,))
+        for payload in sizes(example)
     ]
     if not answered:
         raise MetaosError(

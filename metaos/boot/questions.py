@@ -66,8 +66,13 @@ def questions_of(
     return tuple(
         ask(chain, example, payload, given, seed=seed)
         for example in services[name].examples
-        for payload in (example.payloads or (None,))
+        for payload in sizes(example)
     )
+
+
+def sizes(example: syntax.Example) -> tuple[int | None, ...]:
+    """The payloads to ask with, in bytes; only None where the example names none."""
+    return example.payloads if any(example.payloads) else (None,)
 
 
 def ask(

@@ -128,18 +128,15 @@ def test(
             serial = f"file,path={network.quote(said)}"
             line = _command(arguments, wanted, accel, serial=serial)
             with Qemu(line) as vm:
-                verdicts = []
-                for verdict in _verdicts(vm, wire, system, patterns, seed, boot_seconds):
-                    verdicts.append(verdict)
-                    mark = "ok" if verdict.passed else "FAILED"
-                    progress(f"{mark:6} {verdict.service}: {verdict.question}")
+                progress("waiting for the machine to boot")
+                verdicts = tuple(_verdicts(vm, wire, system, patterns, seed, boot_seconds))
                 words = vm.stderr.strip()
         text = said.read_bytes().decode("utf-8", "replace") if said.exists() else ""
     return Result(
         image=str(wanted.image),
         passed=all(verdict.passed for verdict in verdicts),
         accelerator=accel.name,
-        verdicts=tuple(verdicts),
+        verdicts=verdicts,
         console=text + (f"\nQEMU: {words}" if words else ""),
     )
 
