@@ -2,7 +2,7 @@
 
     lines = straight_lines(image)
     lines[0].steps[0].text      # "mov eax, dword ptr [0x200000]"
-    lines[0].place(0)           # "guard+0x0 (linear 0x801fff5c, file 0x2a4)"
+    lines[0].place(0)           # "guard+0x0 (linear 0x5fff5c, file 0x2a4)"
 
 Enters an `Image` whose form is sound (form.py); leaves `Line`s, and nothing is lost: where the
 decoder stops, `Line.undecoded` says where.

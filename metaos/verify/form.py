@@ -13,15 +13,13 @@ from itertools import pairwise
 
 from metaos.ir.program import SHADOW
 from metaos.link.image import SECTOR, Image
+from metaos.link.layout import CODE_END, DATA_LINEAR
 from metaos.link.manifest import FileRange, Manifest, Mapping, PhaseMap, Symbol, WindowMap
 from metaos.link.parts import PHASES
 from metaos.verify.report import Violation
 
 LAW = 4
-CODE_END = 0x600000
-CODE_START = 0x400000
-"""One past the last byte of every phase's code (linear)."""
-LARGEST_CODE = 2 << 20
+LARGEST_CODE = CODE_END - DATA_LINEAR
 _SPACE = 1 << 48
 _PAGES = (4096, 2 << 20)
 _KINDS = ("place", "window", "datum", "root", "number")
@@ -90,7 +88,7 @@ def _symbol(symbol: Symbol, manifest: Manifest) -> Iterator[str]:
     if not (0 < symbol.size < _SPACE and 0 < symbol.linear < _SPACE):
         yield f"{where}: {symbol.size} bytes at {symbol.linear:#x}"
     elif symbol.kind == "datum":
-        if symbol.linear < CODE_START or symbol.linear + symbol.size > CODE_END:
+        if symbol.linear < DATA_LINEAR or symbol.linear + symbol.size > CODE_END:
             yield f"{where}: read-only data lies outside the code region"
     elif symbol.linear + symbol.size > SHADOW:
         yield f"{where}: at {symbol.linear:#x} it has no room for a shadow"

@@ -26,6 +26,7 @@ from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.pages import check_pages
 from metaos.verify.places import Resolved, resolve
 from metaos.verify.report import Report, Touches, Violation
+from metaos.verify.tables import check_tables
 from metaos.verify.walk import Walk
 
 
@@ -77,6 +78,10 @@ def _pages(proof: Proof) -> Iterable[Violation]:
     return check_pages(proof.image.manifest)
 
 
+def _tables(proof: Proof) -> Iterable[Violation]:
+    return check_tables(proof.image)
+
+
 def _places(proof: Proof) -> Iterable[Violation]:
     for one in proof.phases:
         yield from one.unresolved
@@ -98,7 +103,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
-    Law(2, "branch-free", (_flow, _change, _pages)),
+    Law(2, "branch-free", (_flow, _change, _pages, _tables)),
     Law(3, "only what is there", (_places,)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from metaos.ir.program import SHADOW
+from metaos.link.layout import CODE_END, DATA_LINEAR
 from metaos.link.manifest import Manifest, Mapping, PhaseMap, Symbol
-from metaos.verify.form import CODE_END, CODE_START
 from metaos.verify.report import Violation
 
 LAW = 2
@@ -36,7 +36,7 @@ def _phase(phase: PhaseMap, manifest: Manifest) -> Iterator[str]:
     for one in own:
         if one.executable and one.writable:
             yield f"{one.linear:#x} is writable and executable"
-        if CODE_START <= one.linear < CODE_END and one.writable:
+        if DATA_LINEAR <= one.linear < CODE_END and one.writable:
             yield f"{one.linear:#x} in the code region is writable"
     yield from _symbols(phase, manifest, own)
 

@@ -9,7 +9,7 @@ from metaos.errors import Span
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken law: its number, where ("steady+0x1f, linear 0x801ffe2f, file 0x4f2"), what.
+    """One broken law: its number, where ("steady+0x1f, linear 0x5ffe2f, file 0x4f2"), what.
 
     `span` is the source line that the account names for the place; None if it names none.
     """

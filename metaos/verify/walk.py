@@ -182,11 +182,11 @@ class Walker:
     def _load(self, address: Value, size: int) -> Value:
         if address.exact and len(address.bases) == 1:
             (linear,) = address.bases
-            if linear == self._next and size in (4, 8):
-                return narrow(known(*self._allowed), size * 8)
             for whole in (8, 4, 2, 1):
                 if whole >= size and (linear, whole) in self._cells:
                     return narrow(self._cells[linear, whole], size * 8)
+            if linear == self._next and size in (4, 8):
+                return narrow(known(*self._allowed), size * 8)
         listed = self._constants(address, size)
         return unknown(size * 8) if listed is None else listed
 

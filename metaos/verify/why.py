@@ -1,6 +1,6 @@
 """`metaos why IMAGE PLACE`: which rule, device and fact a byte of the image comes from.
 
-A place is a file offset ("0x2f1"), a linear address of the code or of a place ("0x801fff10"), the
+A place is a file offset ("0x2f1"), a linear address of the code or of a place ("0x5fff10"), the
 name of a symbol ("00:03.0.rx"), "phase+offset" ("steady+0x1c") or a device's address ("00:03.0").
 
     for answer in why(image, "steady+0x1c"):

@@ -9,6 +9,7 @@ import pytest
 import unicorn
 from unicorn import x86_const as ux
 
+from metaos.link.layout import CODE_END
 from metaos.verify.decode import straight_lines
 from metaos.verify.explore import explore
 from metaos.verify.memory import atlas_of
@@ -27,7 +28,18 @@ from metaos.verify.values import (
     widen_signed,
 )
 from metaos.verify.walk import Walker
-from tests.verify.handmade import CODE_END, NEXT, ROOTS, ROW_LIST, ROWS, assemble, handmade, placed
+from tests.verify.handmade import (
+    NEXT,
+    ROOTS,
+    ROW_LIST,
+    ROWS,
+    SHADOW,
+    TABLE,
+    WINDOW,
+    assemble,
+    handmade,
+    placed,
+)
 
 WHOLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9")
 PARTS = {
@@ -75,7 +87,7 @@ def test_every_register_is_what_the_walk_says_it_can_be(seed: int) -> None:
     sets = [f"mov {name}, {pick.choice(CONSTANTS)}" for name in pick.sample(WHOLE, seed % 9)]
     text = "\n".join([*sets, *(line(pick) for _ in range(25))])
     image = handmade(steady_bytes=assemble(text, CODE_END - 0x1000))
-    steady = straight_lines(image)[1]
+    steady = straight_lines(image)[-1]
     walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
     engine: Any = unicorn
     machine = engine.Uc(engine.UC_ARCH_X86, engine.UC_MODE_64)
@@ -130,20 +142,20 @@ def test_each_row_is_walked_by_itself() -> None:
     guard = straight_lines(image)[0]
     found = explore(guard, atlas_of(image, "guard"), tuple(ROOTS.values()), NEXT)
     assert found.rows == len(ROW_LIST)
-    stores = [a for a in found.accesses if a.write and a.step.text.startswith("mov dword ptr [r9")]
+    stores = [a for a in found.accesses if a.write and a.step.text.startswith("mov dword ptr [rdi")]
     assert {(*a.address.bases, *a.stored.bases) for a in stores} == {
-        (0x10000000, 1),
-        (0x400003F8, 0x41),
-        (0x10003818, 2),
+        (WINDOW, 1),
+        (TABLE + SHADOW, 0x41),
+        (WINDOW + 0x3818, 2),
     }
     ports = [a for a in found.accesses if a.kind == "port" and a.count == known(1)]
     assert [a.address for a in ports] == [known(0x3F8)]
-    assert frozenset().union(*(v.bases for _, v in found.roots)) == frozenset(ROOTS.values())
+    assert frozenset().union(*(v.bases for _, v in found.roots)) == {ROOTS["guard"], ROOTS["wipe"]}
 
 
 def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
     image = handmade(steady="mov ecx, 0x200000\nmov [0x200110], ecx\nmov edx, [0x200110]")
-    steady = straight_lines(image)[1]
+    steady = straight_lines(image)[-1]
     walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
     for step in steady.steps:
         walker.take(step)
