@@ -15,7 +15,7 @@
 ;   STACK         initial stack pointer, in a RAM place
 ;   HANDOVER      linear address of guard's `mov eax, [next]; mov cr3, rax; jmp`
 ;   GUARD_PT      guard's page table for the code region, the third 2 MiB
-;   ENTRY_1 .. 6  2 MiB page-directory entries that map `next` (0: not present)
+;   ENTRY_1, 4..6 2 MiB page-directory entries that map `next` (0: not present)
 ;   DEPOSIT       RAM word for the memory size, in KiB above 1 MiB (may be absent)
 ;
 ; Sources: BIOS calls as in Ralf Brown's Interrupt List (INT 10h AH=00h and 0Eh, INT 13h
@@ -199,7 +199,7 @@ bootstrap equ BEYOND
         dq      bootstrap | 0x23        ; present, writable, accessed
         dq      ENTRY_1
         dq      GUARD_PT | 0x23
-        dq      ENTRY_3
+        dq      0                       ; the slot below ENTRY_4 holds the frames
         dq      ENTRY_4
         dq      ENTRY_5
         dq      ENTRY_6

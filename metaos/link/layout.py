@@ -35,8 +35,9 @@ STACK_SIZE = 256
 ORDER = ("guard", "init", "wipe", "steady", "report")
 WIPED_PHASES = frozenset(("guard", "init", "wipe"))
 """Read-only data of these phases alone are wiped with guard and init."""
-_FIRST_SLOTS = (1, 3, 4, 5, 6)
-"""Entries of the loader's bootstrap page that are free (bootloader/boot.asm)."""
+_FIRST_SLOTS = (1, 4, 5, 6)
+"""Entries of the loader's bootstrap page that are free (bootloader/boot.asm), but for 3: the
+frames lie right below the places, and wipe sees some of them where they are: not in CODE_SLOT."""
 
 
 @dataclass(frozen=True, slots=True)

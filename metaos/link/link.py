@@ -213,7 +213,7 @@ def _defines(parts: Parts, plan: Plan, content: Content) -> dict[str, int]:
         )
     stack = plan.symbols[STACK]
     slot = plan.symbols[parts.next].physical // SLOT
-    entries = {f"ENTRY_{i}": 0 for i in (1, 3, 4, 5, 6)}
+    entries = {f"ENTRY_{i}": 0 for i in (1, 4, 5, 6)}
     entries[f"ENTRY_{slot}"] = slot * SLOT | PRESENT | WRITABLE | ACCESSED | DIRTY | BIG
     defines = {
         "SECTORS": sectors - 1,

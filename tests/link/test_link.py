@@ -13,7 +13,7 @@ import pytest
 from metaos.emit.code import Code, Relocation
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import SECTOR, Image, uncovered
-from metaos.link.layout import CODE_END
+from metaos.link.layout import CODE_END, DATA_LINEAR
 from metaos.link.link import link
 from metaos.link.lists import expand
 from metaos.link.parts import Fill, Parts, Window
@@ -241,8 +241,14 @@ def test_too_little_ram() -> None:
 def test_ram_that_begins_late() -> None:
     assert "no room for" in refused(parts(memory=((32 << 20, 32 << 20),))).message
     assert "no usable RAM above 1 MiB" in refused(parts(memory=((0, 0xA0000),))).message
-    image = link(parts(memory=((3 << 20, 32 << 20),)), PROVENANCE)
-    assert image.manifest.symbol("next").physical >> 21 not in (0, 1, 2, 7)
+
+
+@pytest.mark.parametrize("first", range(1, 12))
+def test_late_ram_keeps_clear_of_the_code_region(first: int) -> None:
+    manifest = link(parts(memory=((first << 20, 32 << 20),)), PROVENANCE).manifest
+    assert min(manifest.roots) >= first << 20
+    for one in manifest.mappings:
+        assert not one.writable or one.linear >= CODE_END or one.linear + one.size <= DATA_LINEAR
 
 
 def test_unaligned_windows() -> None:
