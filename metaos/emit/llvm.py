@@ -147,6 +147,8 @@ class _Emission:
         for one in index:
             total = self.of(one) if total is None else self.b.add(total, self.of(one))
         if op.address.symbol == ABSOLUTE:
+            if op.address.offset:
+                total = self.b.add(total, ir.Constant(_int(64), op.address.offset))
             return self.b.inttoptr(total, ir.PointerType())
         pointer = self.place(op.address.symbol)
         if op.address.offset:
@@ -157,7 +159,9 @@ class _Emission:
         return pointer
 
     def address(self, op: Op) -> Any:
-        return self.b.ptrtoint(self.pointer(op, op.args), _int(64))
+        value = self.b.ptrtoint(self.pointer(op, op.args), _int(64))
+        # One register for all accesses, whose offsets then take a byte instead of four.
+        return self.opaque(value) if op.args else value
 
     def load(self, op: Op) -> Any:
         pointer, kind = self.pointer(op, op.args), _int(op.bits)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from metaos.errors import Span
 from metaos.ir.build import Builder
-from metaos.ir.program import Op
+from metaos.ir.program import ABSOLUTE, Op
 from metaos.lower.turn import Frame
 
 
@@ -95,16 +95,17 @@ class Rewrite:
                     assert source.value is not None
                     values.append(source.value)
                 elif source.kind == "frame":
-                    values.append(b.load(bits, frame.symbol, source.number, (frame.index,)))
+                    values.append(frame.load(b, bits, source.number))
                 else:
                     if source.symbol not in places:
                         places[source.symbol] = b.load(64, source.symbol)
-                    low = 8 * source.number
-                    word = b.lshr(places[source.symbol], b.const(low, 64))
-                    values.append(b.resize(word, bits))
+                    values.append(places[source.symbol])
         return values
 
     def store(self, b: Builder, frame: Frame, values: list[Op]) -> None:
         for chunk, value in zip(self.chunks, values, strict=True):
             with b.at(chunk.source.span):
-                b.store(value, frame.symbol, chunk.offset, (frame.index, self.gate))
+                if chunk.source.kind == "place":  # the part is taken where it is stored
+                    low = b.const(8 * chunk.source.number, 64)
+                    value = b.resize(b.lshr(value, low), 8 * chunk.size)
+                b.store(value, ABSOLUTE, chunk.offset, (frame.base, self.gate))

@@ -185,7 +185,7 @@ class _Splice:
             byte, size = first // 8, 1
             while byte * 8 + size * 8 < first + bits:
                 size *= 2
-            whole = self.b.load(size * 8, self.frame.symbol, byte, (self.frame.index,))
+            whole = self.frame.load(self.b, size * 8, byte)
             if size > 1:
                 whole = self.b.bswap(whole)
             low = byte * 8 + size * 8 - (first + bits)
@@ -265,7 +265,7 @@ class _Splice:
     def compare(self, offset: int, size: int, mask: int, value: int) -> Op:
         if not value and size == 2:
             size = 4  # the two bytes beyond are not tested; 32 bits are tested in memory
-        word = self.b.load(size * 8, self.frame.symbol, offset, (self.frame.index,))
+        word = self.frame.load(self.b, size * 8, offset)
         if mask == (1 << size * 8) - 1:
             return self.b.eq(word, self.b.const(value, size * 8))
         kept = self.b.and_(word, self.b.const(mask, size * 8))
@@ -300,7 +300,7 @@ class _Splice:
             return None
         while bits > 8 and limit & ((1 << bits // 2) - 1) == 0:
             limit, bits = limit >> bits // 2, bits // 2
-        word = self.b.load(bits, self.frame.symbol, at.first_bit // 8, (self.frame.index,))
+        word = self.frame.load(self.b, bits, at.first_bit // 8)
         if bits > 8:
             word = self.b.bswap(word)
         return self.b.ult(word, self.b.const(limit, bits))
@@ -322,7 +322,7 @@ class _Splice:
         if not node.bounds.proves_at_least(bound[0], k):
             return None
         value = self.b.sub(self.number(node, other, 32), self.b.const(k, 32))
-        word = self.b.load(16, self.frame.symbol, at.first_bit // 8, (self.frame.index,))
+        word = self.frame.load(self.b, 16, at.first_bit // 8)
         return self.b.eq(word, self.b.bswap(self.b.trunc(value, 16)))
 
     def learn_bound(self, node: Node, test: s.Binary) -> None:
@@ -374,7 +374,7 @@ class _Splice:
             size = 8 if node.end - offset >= 8 else 4
             word = self.known_word(node, offset, size)
             if word is None:
-                word = self.b.load(size * 8, self.frame.symbol, offset, (self.frame.index,))
+                word = self.frame.load(self.b, size * 8, offset)
             word = self.b.resize(word, 64)
             if total is None:
                 total = word
@@ -515,7 +515,7 @@ class _Splice:
         shift = 8 * (changed.first_bit // 8 % 2 ^ at.first_bit // 8 % 2)
         if changed.field.bits != 8 or changed.first_bit % 8:
             raise fail(old.span, "E0440", "update follows one changed byte")
-        total = self.b.load(16, self.frame.symbol, at.first_bit // 8, (self.frame.index,))
+        total = self.frame.load(self.b, 16, at.first_bit // 8)
         known = self.constant(node, old)
         before = (
             self.b.const(known << shift, 16)

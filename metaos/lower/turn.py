@@ -12,7 +12,7 @@ from typing import Protocol
 
 from metaos.errors import MetaosError
 from metaos.ir.build import Builder
-from metaos.ir.program import Op
+from metaos.ir.program import ABSOLUTE, Op
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
 from metaos.pattern import syntax as s
 
@@ -47,16 +47,19 @@ Value = Num | Cond | Element | int
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A received frame in a buffer: place, 64-bit index, 32-bit length, gate of its guard.
+    """A received frame in a buffer: 64-bit address, 32-bit length, gate of its guard.
 
     `least` bytes every frame has that the card delivers.
     """
 
-    symbol: str
-    index: Op
+    base: Op
     length: Op
     gate: Op
     least: int = 0
+
+    def load(self, builder: Builder, bits: int, offset: int) -> Op:
+        """`bits` bits of the frame from byte `offset`."""
+        return builder.load(bits, ABSOLUTE, offset, (self.base,))
 
 
 class Text(Protocol):
@@ -577,7 +580,8 @@ class Turn:
         if offset or len(ops) != 1:
             raise fail(step.frame.span, "E0423", "a frame lies at an element chosen by a state")
         gate = self.gate(self.both(guard, self.condition(step.guard)))
-        frame = Frame(element.table.symbol, ops[0], length, gate, step.least)
+        base = self.b.address(element.table.symbol, 0, ops)
+        frame = Frame(base, length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
         self.names[step.answered] = Cond((), answered)
         self.names[step.answer_length] = Num(answer_length, 16)
