@@ -1,11 +1,14 @@
 /* A QEMU plugin that counts what a MetaOS image executes, and who executes it.
  *
  *   gcc -shared -fPIC -O2 -Wall -Wextra -o qemu_counter.so qemu_counter.c
- *   qemu-system-x86_64 -accel tcg -plugin ./qemu_counter.so,out=FILE,phases=FILE ...
+ *   qemu-system-x86_64 -accel tcg -plugin \
+ *       ./qemu_counter.so,out=FILE,phases=FILE,loader_end=N,code_start=N,code_end=N ...
  *
+ * The loader is what runs from 0x7C00 up to `loader_end`; the phases lie in the linear addresses
+ * `code_start` to `code_end`, at whose end every phase's code ends.
  * `phases` describes the image's straight lines, one after the other:
  *   u32 length, u32 flags (1: the steady phase), then `length` bytes of code.
- * Every phase's code ends at CODE_END, and phases share their linear addresses, so an
+ * Phases share their linear addresses, so an
  * instruction belongs to the phase that has those very bytes at that distance from the end.
  * Where several have (the last `jmp` of two phases of one length), the first is charged.
  *
@@ -20,7 +23,7 @@
  *   5+i phase i.
  *
  * A repeated string instruction counts once per iteration: QEMU's translator jumps back to
- * the instruction after each one (tests/verify/test_counter.py holds that against a known count).
+ * the instruction after each one (tests/benchmarks/test_counter.py holds that against a known count).
  * An interrupt that the firmware takes while the loader runs is counted as firmware.
  *
  * QEMU's plugin interface, version 1 (QEMU 4.2 to 8.2), docs/devel/tcg-plugins.rst. Debian ships
@@ -62,8 +65,6 @@ extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, ud
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 #define MAGIC 0x31544e434d455451ull
-#define CODE_END 0x80200000ull
-#define CODE_START 0x80000000ull
 #define SECTOR 0x7C00ull
 #define MAX_PHASES 16
 #define OWNERS (5 + MAX_PHASES)
@@ -77,7 +78,7 @@ struct shared {
 
 static struct shared *shared;
 static struct { uint32_t length, flags; const uint8_t *code; } phase[MAX_PHASES];
-static uint64_t loader_end = 0x10000;
+static uint64_t loader_end = 0x10000, code_start = 0x400000, code_end = 0x600000;
 static int stage; /* 0 before the boot sector, 1 loader, 2 after the hand-over */
 
 static uint64_t now(void) {
@@ -117,7 +118,7 @@ static void on_turn(unsigned int cpu, void *data) {
     if ((phase[i].flags & 1) && !shared->steady_turns++) shared->steady_ns = now();
 }
 
-/* Code below CODE_END is charged as it is executed, by `stage`: the same bytes at one address may
+/* Code outside the phases is charged as it is executed, by `stage`: the same bytes at one address may
  * run in several (the firmware's interrupt handlers before, during and after the loader). */
 static void on_other(unsigned int cpu, void *data) {
     (void)cpu;
@@ -131,7 +132,7 @@ static void on_other(unsigned int cpu, void *data) {
  * bytes that the loader or a relocation could change do not exist: code is never patched. */
 static int phase_of(uint64_t vaddr, const uint8_t *data, size_t size) {
     for (unsigned i = 0; i < shared->phases; i++) {
-        uint64_t from_end = CODE_END - vaddr;
+        uint64_t from_end = code_end - vaddr;
         if (from_end > phase[i].length || size > from_end) continue;
         if (!memcmp(phase[i].code + phase[i].length - from_end, data, size)) return (int)i;
     }
@@ -157,7 +158,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
     size_t n = qemu_plugin_tb_n_insns(tb);
     uint64_t first = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
-    int known = first >= CODE_START && first < CODE_END ? block_phase(tb) : -2;
+    int known = first >= code_start && first < code_end ? block_phase(tb) : -2;
     for (size_t i = 0; i < n; i++) {
         struct qemu_plugin_insn *x = qemu_plugin_tb_get_insn(tb, i);
         uint64_t at = qemu_plugin_insn_vaddr(x);
@@ -176,7 +177,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         if (branch)
             qemu_plugin_register_vcpu_insn_exec_inline(x, QEMU_PLUGIN_INLINE_ADD_U64,
                                                        &c->branches, 1);
-        if (known >= 0 && at == CODE_END - phase[known].length)
+        if (known >= 0 && at == code_end - phase[known].length)
             qemu_plugin_register_vcpu_insn_exec_cb(x, on_turn, QEMU_PLUGIN_CB_NO_REGS,
                                                    (void *)(uintptr_t)known);
     }
@@ -211,6 +212,8 @@ qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char
         if (!strncmp(argv[i], "out=", 4)) out = argv[i] + 4;
         if (!strncmp(argv[i], "phases=", 7)) phases = argv[i] + 7;
         if (!strncmp(argv[i], "loader_end=", 11)) loader_end = strtoull(argv[i] + 11, NULL, 0);
+        if (!strncmp(argv[i], "code_start=", 11)) code_start = strtoull(argv[i] + 11, NULL, 0);
+        if (!strncmp(argv[i], "code_end=", 9)) code_end = strtoull(argv[i] + 9, NULL, 0);
     }
     if (!out) {
         fprintf(stderr, "qemu_counter: needs out=FILE\n");

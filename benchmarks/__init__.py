@@ -1,0 +1,1 @@
+"""The project's own measurements: docs/benchmarks.md says what each number means."""

@@ -1,0 +1,183 @@
+"""Boot an image in QEMU with the counting plugin, on a network of two; QEMU is gone afterwards.
+
+    with booted(Path("build/pc-e1000.img"), plugin=True) as machine:
+        machine.wake(30)
+        before = machine.counters()
+
+The machine is the one the image was made for, as its manifest says; arguments can be appended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from benchmarks.packets import Host
+from metaos.boot.network import Wire, connect, network_cards, open_wire
+from metaos.boot.qemu import Qemu
+from metaos.boot.target import QEMU, command, load_target
+from metaos.errors import MetaosError
+from metaos.link.image import Image, read_image
+from metaos.link.loader import LOW
+
+SOURCE = Path(__file__).with_name("qemu_counter.c")
+GUEST_IP = "10.0.2.15"
+_FIRST_PHASE, _COUNTER, _COUNTERS_AT, _MAGIC = 5, 24, 64, 0x31544E434D455451
+_OWNERS = ("before", "firmware", "loader", "stray", "outside")
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What one owner executed; `turns` is 0 for what is no phase."""
+
+    instructions: int
+    branches: int
+    turns: int
+
+
+@dataclass(frozen=True)
+class Counters:
+    """One look at the plugin's counters. Times are of CLOCK_MONOTONIC, in nanoseconds."""
+
+    steady_turns: int
+    started_ns: int
+    steady_ns: int
+    owners: dict[str, Counter]
+
+    @property
+    def branches_after(self) -> int:
+        """Conditional branches after the hand-over, of whatever ran then."""
+        return sum(c.branches for n, c in self.owners.items() if n not in _OWNERS[:3])
+
+
+def compile_plugin(folder: Path) -> Path:
+    """Compile qemu_counter.c into `folder`. Raises MetaosError if gcc is missing or fails."""
+    gcc = shutil.which("gcc") or shutil.which("cc")
+    if gcc is None:
+        raise MetaosError("gcc is not installed", hint="sudo apt-get install -y gcc libc6-dev")
+    target = folder / "qemu_counter.so"
+    done = subprocess.run(
+        [gcc, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", str(target), str(SOURCE)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise MetaosError(f"gcc refuses {SOURCE.name}:\n{done.stderr.strip()}")
+    return target
+
+
+def plugin_option(plugin: Path, image: Image, folder: Path) -> tuple[str, Path]:
+    """QEMU's `-plugin` value for an image, and the file that the counters will be in."""
+    phases, out = folder / "phases", folder / "counters"
+    packed = b""
+    for phase in image.manifest.phases:
+        code = b"".join(image.data[part.start : part.end] for part in phase.code_file)
+        packed += struct.pack("<II", len(code), phase.name == "steady") + code
+    phases.write_bytes(packed)
+    first = image.manifest.phases[0]
+    end = first.code_linear + first.code_length
+    start = min(phase.code_linear for phase in image.manifest.phases) // 4096 * 4096
+    numbers = f"loader_end={LOW + image.manifest.loader.end:#x},code_start={start:#x}"
+    return f"{plugin},out={out},phases={phases},{numbers},code_end={end:#x}", out
+
+
+def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
+    """The counters as they are now; `names` are the phases in the manifest's order."""
+    magic, _, turns, _, started, steady = struct.unpack_from("<6Q", view, 0)
+    if magic != _MAGIC:
+        raise MetaosError("the counting plugin did not start")
+    owners = {
+        name: Counter(*struct.unpack_from("<3Q", view, _COUNTERS_AT + _COUNTER * i))
+        for i, name in enumerate((*_OWNERS, *names))
+    }
+    return Counters(turns, started, steady, owners)
+
+
+class Booted:
+    """A machine that runs, its wire and its counters."""
+
+    def __init__(self, vm: Qemu, wire: Wire, image: Image, counters: Path | None) -> None:
+        self.vm, self.wire, self.image = vm, wire, image
+        self.host = Host(GUEST_IP)
+        self.started = time.monotonic()
+        self._names = [phase.name for phase in image.manifest.phases]
+        self._view: mmap.mmap | None = None
+        if counters is not None:
+            with counters.open("rb") as file:
+                self._view = mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ)
+
+    def counters(self) -> Counters:
+        """The counters now."""
+        assert self._view is not None, "booted without the plugin"
+        return read_counters(self._view, self._names)
+
+    def ask(self, frame: bytes, right: Callable[[bytes], bool], seconds: float) -> float | None:
+        """Send a frame; seconds until the right answer came, None if none did in time."""
+        start = time.perf_counter()
+        self.wire.send(frame)
+        while (left := start + seconds - time.perf_counter()) > 0:
+            answer = self.wire.receive(left)
+            if answer is not None and right(answer):
+                return time.perf_counter() - start
+        return None
+
+    def wake(self, seconds: float) -> float:
+        """Ask by ARP until the machine answers; seconds since it was started.
+
+        Raises MetaosError if QEMU ends or the time is over.
+        """
+        while time.monotonic() - self.started < seconds:
+            if self.vm.returncode is not None:
+                raise self.vm.death("while it booted")
+            if self.ask(self.host.arp(), self.host.learn, 0.02) is not None:
+                return time.monotonic() - self.started
+        raise MetaosError(f"the machine did not answer within {seconds:.0f} s")
+
+
+@contextlib.contextmanager
+def booted(path: Path, *, plugin: bool, arguments: Sequence[str] = ()) -> Iterator[Booted]:
+    """Boot an image under TCG; leaving the block ends QEMU."""
+    image = read_image(path)
+    emulator = image.manifest.provenance.emulator
+    if emulator is None:
+        raise MetaosError(f"{path} was not made for a machine of QEMU's")
+    with tempfile.TemporaryDirectory(prefix="metaos-") as name:
+        folder, counters = Path(name), None
+        with open_wire(folder) as wire:
+            line = command(
+                load_target(emulator.target),
+                (*emulator.arguments, *arguments),
+                image=path,
+                accel="tcg",
+            )
+            connected = connect(line, wire.backend, network_cards(QEMU))
+            if connected is None:
+                raise MetaosError("the machine has no network card")
+            if plugin:
+                option, counters = plugin_option(compile_plugin(folder), image, folder)
+                connected += ["-plugin", option]
+            with Qemu([*connected, "-monitor", "none", "-no-reboot"]) as vm:
+                yield Booted(vm, wire, image, counters)
+
+
+def median(numbers: Sequence[float]) -> float:
+    """The middle one; 0 of none."""
+    return sorted(numbers)[len(numbers) // 2] if numbers else 0.0
+
+
+def fail(error: MetaosError) -> NoReturn:
+    """Say what is wrong, as the command line does, and end."""
+    print(error.render(), file=sys.stderr)
+    raise SystemExit(int(error.exit_code))
