@@ -212,10 +212,21 @@ class Card:
         sending = [int.from_bytes(d[:8], "little") for _, d in self._transmit]
         return [b for _, b in self._receive] + sending
 
-    def deliver(self, frame: bytes) -> bool:
+    def ring_buffers(self) -> list[int]:
+        """The buffer addresses in all descriptors of both rings, whoever owns them."""
+        found = []
+        for ring in (RDBAL, TDBAL):
+            base, count = self._ring(ring)
+            found += [
+                int.from_bytes(self.bus.read(base + 16 * i, 8), "little") for i in range(count)
+            ]
+        return found
+
+    def deliver(self, frame: bytes, errors: int = 0, whole: bool = True) -> bool:
         """A frame from the wire, without its FCS; False if the card does not keep it.
 
         A frame shorter than 60 bytes comes filled up with zeros: the sender's card did so.
+        `errors` are what the descriptor reports (§3.2.3.3); with `whole` False it lacks EOP.
         """
         rctl = self.registers[RCTL]
         long = len(frame) > 1518 and not rctl & RCTL_LPE
@@ -231,7 +242,8 @@ class Card:
         self.bus.write(buffer, data)
         # §3.2.3: length, packet checksum (not offloaded here), status, errors, special.
         head = len(data).to_bytes(2, "little") + b"\x5a\xa5"
-        self.bus.write(base + 16 * slot + 8, head + bytes([DD | RX_EOP | RX_IXSM, 0, 0, 0]))
+        status = DD | RX_IXSM | (RX_EOP if whole else 0)
+        self.bus.write(base + 16 * slot + 8, head + bytes([status, errors, 0, 0]))
         self.registers[RDH] = (slot + 1) % count
         return True
 

@@ -57,11 +57,19 @@ class Turn:
 
 @dataclass
 class Station:
-    """One image on one machine. Options: `cable` False has no link; a slower `uart`."""
+    """One image on one machine, which need not be the one it was built for.
+
+    `patience` is how often the card's reset and link are asked for before they are ready;
+    `cable` False has no link at all; `disk` replaces the image's bytes; with `count` the
+    instructions of each phase up to steady are counted in `instructions`.
+    """
 
     image: Image
     machine: Machine
     cable: bool = True
+    patience: int = 3
+    count: bool = False
+    disk_fails: bool = False
     uart: Uart16550 = field(default_factory=Uart16550)
     timer: PmTimer = field(default_factory=PmTimer)
     disk: bytes = b""
@@ -69,13 +77,14 @@ class Station:
 
     def __post_init__(self) -> None:
         memory = tuple((r.base, r.size, int(r.kind)) for r in self.machine.memory)
-        self.bios = Bios(self.disk or self.image.data, memory)
+        self.bios = Bios(self.disk or self.image.data, memory, self.disk_fails)
         self.pci = PciConfig(self.machine.functions)
         self.ports = self._ports()
         top = max(base + size for base, size, kind in memory if kind == 1 and base < 1 << 32)
         self.pc = Pc(min(top, 1 << 32), self.bios, self.ports, _processor(self.machine.cpu))
         self.card = self._card()
         self.turns: dict[str, int] = {}
+        self.instructions: dict[str, int] = {}
         self.phase = "guard"
         self._queue: deque[bytes | None] = deque()
         self._done: list[Turn] = []
@@ -109,7 +118,13 @@ class Station:
         mac = next(n.mac for n in self.machine.networks if n.address == found[0].address)
         function = self.pci.functions[found[0].address]
         bus = _MasteredBus(self.pc, function)
-        card = Card(bus, bytes.fromhex(mac.replace(":", "")), cable=self.cable)
+        card = Card(
+            bus,
+            bytes.fromhex(mac.replace(":", "")),
+            cable=self.cable,
+            reset_reads=self.patience,
+            link_reads=self.patience,
+        )
         for window in self.image.manifest.windows:
             if window.device == found[0].address:
                 self._attach(card, function, window)
@@ -157,6 +172,8 @@ class Station:
         self._roots = {p.root: p for p in self.image.manifest.phases}
         for start in {p.code_linear for p in self.image.manifest.phases}:
             self._uc.hook_add(UC_HOOK_CODE, self._at_start, None, start, start)
+        if self.count:
+            self._uc.hook_add(UC_HOOK_CODE, self._count)
 
     @property
     def _uc(self) -> Engine:
@@ -184,6 +201,10 @@ class Station:
         lost = self.phase == "report" != self._wanted and self.turns["report"] > 4000
         if self.phase == self._wanted or lost or self.turns[self.phase] > self._limit:
             uc.emu_stop()
+
+    def _count(self, uc: Engine, address: int, size: int, data: object) -> None:
+        """Runs after `_at_start`, so the first instruction counts for its own phase."""
+        self.instructions[self.phase] = self.instructions.get(self.phase, 0) + 1
 
     # Turns
 

@@ -37,6 +37,8 @@ from tests.image.engine import Engine, EngineError, engine
 
 BOOT_SECTOR = 0x7C00
 EFER = 0xC0000080
+OPEN_BUS = 16 << 20
+"""Where RAM ends before this address, loads up to it find all ones and stores are lost."""
 GARBAGE = 0xDEADBEEFDEADBEEF
 _GENERAL = [*("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP"), *(f"R{i}" for i in range(8, 16))]
 
@@ -157,6 +159,13 @@ class Pc:
         uc.ctl_set_cpu_model(self.model)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._ram))
         uc.mem_map_ptr(0, self.size, UC_PROT_ALL, ctypes.c_void_p(base))
+        if self.size < OPEN_BUS:
+            nothing = Window(
+                self.size, OPEN_BUS - self.size, lambda _, bits: (1 << bits) - 1, _drop
+            )
+            uc.mmio_map(
+                nothing.physical, nothing.size, _reader(nothing), None, _writer(nothing), None
+            )
         for window in self._windows if mode == UC_MODE_64 else ():
             uc.mmio_map(window.physical, window.size, _reader(window), None, _writer(window), None)
         uc.hook_add(UC_HOOK_INTR, self._interrupt)
@@ -194,6 +203,10 @@ class Pc:
         for name, value in zip(names, self.cpuid(leaf, subleaf), strict=True):
             uc.reg_write(getattr(x86, f"UC_X86_REG_{wide}{name}"), value)
         return 1
+
+
+def _drop(offset: int, width: int, value: int) -> None:
+    """A store where nothing is."""
 
 
 def _reader(window: Window) -> Callable[[Engine, int, int, Any], int]:
