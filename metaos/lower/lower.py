@@ -23,7 +23,8 @@ from metaos.lower.stepper import (
     CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks, stepper,
 )  # fmt: skip
 from metaos.lower.text import (
-    DIGITS, FAULT, FAULT_SIZE, TEXTS, FixedText, ReportText, Texts, literal,
+    DIGITS, FAULT, FAULT_SIZE, REPORT, TEXT_SIZE, TEXTS, WRITTEN, Shown, Texts, literal,
+    write_report,
 )  # fmt: skip
 from metaos.lower.turn import Frame, Turn
 from metaos.match.bind import Binding, Bindings
@@ -31,7 +32,6 @@ from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.probe.machine import Function
 
-TEXT_SIZE = 256
 MEMORY = "memory_kib"
 MEMORY_NEEDED = "memory_needed_kib"
 GENERATED = Span("generated", 1, 1, 2)
@@ -322,7 +322,7 @@ def _steady(work: _Lowering) -> None:
     for device in work.consoles():
         cursor = device.symbol("banner.at")
         builder = Builder(device.address, "steady")
-        Turn(device, builder, _no_frames, FixedText(banner, cursor)).lower()
+        Turn(device, builder, _no_frames, Shown(banner, cursor, True)).lower()
         work.programs.append(builder.finish())
 
 
@@ -346,12 +346,21 @@ def _banner(work: _Lowering) -> str | None:
 
 
 def _report(work: _Lowering) -> None:
-    for device in work.consoles():
+    """The report's writer, then the consoles; a machine without consoles just parks."""
+    consoles = work.consoles()
+    builder = Builder(PLATFORM, "report")
+    if consoles:
+        with builder.at(consoles[0].pattern.span):
+            write_report(builder)
+        for name, size in ((REPORT, TEXT_SIZE), (WRITTEN, 1)):
+            place = Place(name, PLATFORM, size, 4, True, (), GENERATED, ("report",))
+            work.places.append(place)
+    work.programs.append(builder.finish())
+    for device in consoles:
         builder = Builder(device.address, "report")
-        Turn(device, builder, _no_frames, ReportText(device.symbol("report.at"))).lower()
+        shown = Shown(REPORT, device.symbol("report.at"), True)
+        Turn(device, builder, _no_frames, shown).lower()
         work.programs.append(builder.finish())
-    if not work.consoles():
-        work.programs.append(Program(PLATFORM, "report", ()))
 
 
 def _no_frames(builder: Builder, frame: Frame) -> tuple[Op, Op]:

@@ -73,7 +73,7 @@ def stepper(
     config: ConfigAccess | None,
 ) -> tuple[Program, Datum]:
     """The program and the table of a phase that goes to phase `then` after its last row."""
-    kinds = tuple(k for k in KINDS if any(r.kind == k for r in rows))
+    kinds = _kinds(rows)
     unknown = next((r for r in rows if r.kind not in KINDS), None)
     if unknown is not None:
         raise fail(unknown.span, "E0466", f"no row can be '{unknown.kind}'")
@@ -94,7 +94,7 @@ def _columns(
         "mask": [Cell(r.mask) for r in rows],
         "limit": [Cell(ticks.of(r.limit) if ticks else 0) for r in rows],
         "site": [Cell(r.site) for r in rows],
-        "kind": [Cell(1 << kinds.index(r.kind)) for r in rows],
+        "kind": [Cell(_code(kinds, r.kind)) for r in rows],
     }
     columns, offset = {}, 0
     for name, column in sorted(cells.items(), key=lambda c: (-_width(c[1]), c[0])):
@@ -103,6 +103,17 @@ def _columns(
         columns[name] = Column(name, tuple(column), width, offset, flip)
         offset += width
     return columns, offset
+
+
+def _kinds(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """The kinds that occur, the most frequent first."""
+    present = [k for k in KINDS if any(r.kind == k for r in rows)]
+    return tuple(sorted(present, key=lambda k: -sum(r.kind == k for r in rows)))
+
+
+def _code(kinds: tuple[str, ...], kind: str) -> int:
+    """A kind's number: a bit of its own, 0 for the most frequent."""
+    return 1 << kinds.index(kind) >> 1
 
 
 def _width(cells: list[Cell]) -> int:
@@ -174,8 +185,12 @@ class _Stepper:
         present = [n for n in names if n in self.kinds]
         if not present:
             return None
-        bits = sum(1 << self.kinds.index(n) for n in present)
-        return self.b.ne(self.b.and_(self.kind, self.b.const(bits, 32)), self.b.const(0, 32))
+        zero = self.b.const(0, 32)
+        if self.kinds[0] in present:
+            others = sum(_code(self.kinds, n) for n in self.kinds if n not in present)
+            return self.b.eq(self.b.and_(self.kind, self.b.const(others, 32)), zero)
+        bits = sum(_code(self.kinds, n) for n in present)
+        return self.b.ne(self.b.and_(self.kind, self.b.const(bits, 32)), zero)
 
     def program(self, then: str) -> Program:
         with self.b.at(self.rows[0].span):

@@ -1,7 +1,8 @@
 """What consoles show: fixed texts, and the report's texts with hexadecimal digits in them.
 
 A report text is bytes: below 0x80 a character, above it the number of a digit. A digit
-is 4 bytes {word offset, shift, mask, 0}: which fault word, and which bits of it.
+is 4 bytes {word offset, shift, mask, 0}: which fault word, and which bits of it. The
+report phase writes the finished text to RAM, a byte a turn, and consoles show it from there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ FAULT_WORDS = {"place": 0, "wanted": 4, "found": 8}
 FAULT_SITE = 12
 FAULT_SIZE = 16
 TEXTS, DIGITS = "report.texts", "report.digits"
+REPORT, WRITTEN = "report.text", "report.written"
+"""The finished text of a report in RAM, and how much of it there is."""
+TEXT_SIZE = 256
+DIGIT_SIZE, DIGIT_FLIP = 4, 0xF
+"""A digit's mask is kept complemented in its low four bits: mostly 0."""
 
 _HOLE = re.compile(r"\{([a-z_.]+)(?:\[(\d+):(\d+)\])?(?::x(\d+))?\}")
 
@@ -61,7 +67,10 @@ class Texts:
         key = _HOLE.sub(lambda m: m[0] if m[1] in FAULT_WORDS else names.get(m[1], m[0]), template)
         if key not in self.known:
             start = len(self.data)
-            self.data += self._encode(key, span) + b"\r\n\0"
+            text = self._encode(key, span) + b"\r\n\0"
+            if len(text) > TEXT_SIZE:
+                raise fail(span, "E0452", f"a report of {len(text)} characters: at most 256")
+            self.data += text
             self.known[key] = start
             self.said.append(Said(start, len(self.data), device, span))
         return self.known[key]
@@ -92,15 +101,19 @@ class Texts:
         return result
 
     def digit_bytes(self) -> bytes:
-        return b"".join(bytes((word, shift, mask, 0)) for word, shift, mask in self.digits)
+        return b"".join(bytes((word, shift, mask ^ DIGIT_FLIP, 0)) for word, shift, mask in self.digits)
 
 
 @dataclass(frozen=True, slots=True)
-class FixedText:
-    """Shows the bytes of the datum `symbol`, up to its 0."""
+class Shown:
+    """A console's text: the bytes at `symbol` up to its 0, and the console's place in it.
+
+    `symbol` has 256 bytes, so that a position of 8 bits stays inside.
+    """
 
     symbol: str
     cursor: str
+    constant: bool
 
     def take(self, builder: Builder) -> tuple[Op, Op, Op]:
         position = builder.load(8, self.cursor)
@@ -108,37 +121,28 @@ class FixedText:
         return char, builder.ne(char, builder.const(0, 8)), position
 
     def advance(self, builder: Builder, taken: Op) -> None:
-        _count(builder, self.cursor, taken)
+        count = builder.resize(taken, 8)
+        builder.store(builder.add(builder.load(8, self.cursor), count), self.cursor)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportText:
-    """Shows the text the fault's site names, with the digits of the fault's words."""
+def write_report(b: Builder) -> None:
+    """One turn of the report's writer: the next byte of its text, digits filled, to `REPORT`.
 
-    cursor: str
-    symbol: str = ""
-
-    def take(self, builder: Builder) -> tuple[Op, Op, Op]:
-        b = builder
-        position = b.load(8, self.cursor)
-        at = b.add(b.zext(position, 64), b.zext(b.load(32, FAULT, FAULT_SITE), 64))
-        code = b.load(8, TEXTS, 0, (at,))
-        more = b.ne(code, b.const(0, 8))
-        is_digit = b.ule(b.const(0x80, 8), code)
-        number = b.select(is_digit, b.and_(code, b.const(0x7F, 8)), b.const(0, 8))
-        entry = b.shl(b.zext(number, 64), b.const(2, 64))
-        word = b.zext(b.load(8, DIGITS, 0, (entry,)), 64)
-        shift = b.zext(b.load(8, DIGITS, 1, (entry,)), 32)
-        mask = b.zext(b.load(8, DIGITS, 2, (entry,)), 32)
-        bits = b.and_(b.lshr(b.load(32, FAULT, 0, (word,)), shift), mask)
-        letter = b.ult(b.const(9, 32), bits)
-        base = b.select(letter, b.const(ord("a") - 10, 32), b.const(ord("0"), 32))
-        digit = b.trunc(b.add(bits, base), 8)
-        return b.select(is_digit, digit, code), more, position
-
-    def advance(self, builder: Builder, taken: Op) -> None:
-        _count(builder, self.cursor, taken)
-
-
-def _count(builder: Builder, cursor: str, taken: Op) -> None:
-    builder.store(builder.add(builder.load(8, cursor), builder.resize(taken, 8)), cursor)
+    The text is the one the fault's site names; it is shown as it grows.
+    """
+    position = b.load(8, WRITTEN)
+    at = b.zext(position, 64)
+    code = b.load(8, TEXTS, 0, (b.add(at, b.zext(b.load(32, FAULT, FAULT_SITE), 64)),))
+    is_digit = b.ule(b.const(0x80, 8), code)
+    number = b.select(is_digit, b.and_(code, b.const(0x7F, 8)), b.const(0, 8))
+    entry = b.mul(b.zext(number, 64), b.const(DIGIT_SIZE, 64))
+    word = b.zext(b.load(8, DIGITS, 0, (entry,)), 64)
+    shift = b.zext(b.load(8, DIGITS, 1, (entry,)), 32)
+    mask = b.zext(b.xor(b.load(8, DIGITS, 2, (entry,)), b.const(DIGIT_FLIP, 8)), 32)
+    bits = b.and_(b.lshr(b.load(32, FAULT, 0, (word,)), shift), mask)
+    letter = b.ult(b.const(9, 32), bits)
+    base = b.select(letter, b.const(ord("a") - 10, 32), b.const(ord("0"), 32))
+    digit = b.trunc(b.add(bits, base), 8)
+    b.store(b.select(is_digit, digit, code), REPORT, 0, (at,))
+    more = b.resize(b.ne(code, b.const(0, 8)), 8)
+    b.store(b.add(position, more), WRITTEN)

@@ -65,11 +65,14 @@ class Frame:
 class Text(Protocol):
     """What a console shows: a stream of characters of 8 bits.
 
-    `symbol` is the read-only datum that characters are loaded from, "" where they are made.
+    `symbol` is where characters are loaded from; `constant` if nothing writes there.
     """
 
     @property
     def symbol(self) -> str: ...
+
+    @property
+    def constant(self) -> bool: ...
 
     def take(self, builder: Builder) -> tuple[Op, Op, Op]:
         """The next character, whether (1 bit) there is one, and how many came before it."""
@@ -401,7 +404,9 @@ class Turn:
     def memory_of(self, value: Op) -> Op:
         """Where a value lies: where it was just loaded from, if nothing else writes there."""
         if value.kind == "load" and value.address is not None and not value.ordered:
-            if value.address.symbol == (self.text.symbol if self.text is not None else None):
+            if self.text is not None and self.text.constant and (
+                value.address.symbol == self.text.symbol
+            ):
                 return self.b.address(value.address.symbol, value.address.offset, value.args)
         latch = self.plan.symbol("port.latch")
         self.b.store(value, latch, 4)
