@@ -86,7 +86,7 @@ def build(
         progress(f"generating code for {len(bindings.bindings)} devices")
         lowered = lower(bindings)
         features = cpu_features(machine.cpu)
-        codes = tuple(emit(_checked(p), features) for p in lowered.programs)
+        codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
         used = used_features(mnemonics(c.text for c in codes))
         guard_program, guard_data = guard(lowered, used)
         codes += (emit(_checked(guard_program), ()),)
@@ -121,7 +121,7 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
             return "".join(f"{b.device.address} {b.pattern.name}\n" for b in bindings.bindings)
         lowered = lower(bindings)
         features = cpu_features(machine.cpu)
-        programs = [(p, features) for p in lowered.programs]
+        programs = [(p, _usable(p, features)) for p in lowered.programs]
         programs.append((guard(lowered, ())[0], ()))
     text = {
         "ir": lambda p, f: render(p),
@@ -129,6 +129,11 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
         "asm": lambda p, f: assembly(p, f) if p.ops else "",
     }[stage]
     return "\n".join(text(p, f) for p, f in programs)
+
+
+def _usable(program: Program, features: tuple[str, ...]) -> tuple[str, ...]:
+    """Guard and report run on a processor that is perhaps another: baseline code."""
+    return () if program.phase in ("guard", "report") else features
 
 
 def _checked(program: Program) -> Program:
