@@ -19,23 +19,18 @@ from dataclasses import dataclass, field
 from unicorn import UC_HOOK_BLOCK, UC_HOOK_CODE
 from unicorn import x86_const as x86
 
-from metaos.ir.interpret import Cpuid
 from metaos.link.image import Image
 from metaos.link.manifest import PhaseMap, WindowMap
-from metaos.probe.machine import Cpu, Machine
-from tests.fake.bus import PortSpace
-from tests.fake.fault import FaultError, demand
-from tests.fake.i8254x import Card
-from tests.fake.platform import PciConfig, PciFunction, Pic, PmTimer, Uart16550
+from metaos.probe.machine import Machine
+from tests.fake.fault import FaultError
+from tests.fake.platform import PmTimer, Uart16550
+from tests.fake.world import World
 from tests.image.bios import Bios
 from tests.image.engine import Engine
 from tests.image.pc import Pc
 from tests.image.trace import blocks, instructions, string_instructions
 
-CARD = (0x8086, 0x100E)
 TEXT_MEMORY, TEXT_CELLS = 0xB8000, 80 * 25
-PM_TIMER_PORT = 76
-"""Offset of PM_TMR_BLK in the FADT. Source: ACPI 6.4, table 5.9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +54,8 @@ class Turn:
 class Station:
     """One image on one machine, which need not be the one it was built for.
 
-    `patience` is how often the card's reset and link are asked for before they are ready;
-    `cable` False has no link at all; `disk` replaces the image's bytes; with `count` the
-    instructions of each phase up to steady are counted in `instructions`.
+    `patience`, `cable`, `uart` and `timer` are as `World` has them; with `count` the
+    instructions of each phase before steady are counted in `instructions`.
     """
 
     image: Image
@@ -72,17 +66,17 @@ class Station:
     disk_fails: bool = False
     uart: Uart16550 = field(default_factory=Uart16550)
     timer: PmTimer = field(default_factory=PmTimer)
-    disk: bytes = b""
-    pics: tuple[Pic, Pic] = field(default_factory=lambda: (Pic(), Pic()))
 
     def __post_init__(self) -> None:
         memory = tuple((r.base, r.size, int(r.kind)) for r in self.machine.memory)
-        self.bios = Bios(self.disk or self.image.data, memory, self.disk_fails)
-        self.pci = PciConfig(self.machine.functions)
-        self.ports = self._ports()
+        self.bios = Bios(self.image.data, memory, self.disk_fails)
         top = max(base + size for base, size, kind in memory if kind == 1 and base < 1 << 32)
-        self.pc = Pc(min(top, 1 << 32), self.bios, self.ports, _processor(self.machine.cpu))
-        self.card = self._card()
+        self.pc = Pc(min(top, 1 << 32), self.bios)
+        self.world = World(self.machine, self.pc, self.cable, self.patience, self.uart, self.timer)
+        self.card, self.ports = self.world.card, self.world.ports
+        self.pc.ports, self.pc.cpuid = self.ports, self.world.cpuid()
+        for window in self.image.manifest.windows:
+            self._attach(window)
         self.turns: dict[str, int] = {}
         self.instructions: dict[str, int] = {}
         self.phase = "guard"
@@ -95,58 +89,13 @@ class Station:
         self._before = (0, 0, 0, 0)
         self._delivered = False
 
-    # Assembly
-
-    def _ports(self) -> PortSpace:
-        space = PortSpace()
-        space.attach(0xCF8, 8, self.pci)
-        for base, pic in zip((0x20, 0xA0), self.pics, strict=True):
-            space.attach(base, 2, pic)
-        for legacy in self.machine.legacy:
-            if legacy.kind == "com" and legacy.index == 0:
-                space.attach(legacy.port, 8, self.uart)
-        for table in self.machine.acpi:
-            if table.signature == "FACP":
-                at = 2 * PM_TIMER_PORT
-                port = int.from_bytes(bytes.fromhex(table.data[at : at + 8]), "little")
-                space.attach(port, 4, self.timer)
-        return space
-
-    def _card(self) -> Card:
-        found = [f for f in self.machine.functions if (f.vendor, f.device) == CARD]
-        demand(len(found) == 1, f"the harness has one card, the machine {len(found)}")
-        mac = next(n.mac for n in self.machine.networks if n.address == found[0].address)
-        function = self.pci.functions[found[0].address]
-        bus = _MasteredBus(self.pc, function)
-        card = Card(
-            bus,
-            bytes.fromhex(mac.replace(":", "")),
-            cable=self.cable,
-            reset_reads=self.patience,
-            link_reads=self.patience,
-        )
-        for window in self.image.manifest.windows:
-            if window.device == found[0].address:
-                self._attach(card, function, window)
-            else:
-                demand(window.physical == TEXT_MEMORY, f"no model for window {window.name}")
-        return card
-
-    def _attach(self, card: Card, function: PciFunction, window: WindowMap) -> None:
-        def decoded() -> None:
-            at = function.decodes(0)
-            demand(at == window.physical, f"BAR 0 answers at {at}, not {window.physical:#x}")
-
-        def read(offset: int, width: int) -> int:
-            decoded()
-            return card.read(offset, width)
-
-        def write(offset: int, width: int, value: int) -> None:
-            decoded()
-            card.write(offset, width, value)
-
+    def _attach(self, window: WindowMap) -> None:
+        """Text memory is plain RAM here; everything else is the card's."""
+        if window.physical == TEXT_MEMORY:
+            return
+        region = self.world.window(window.device, window.physical)
         size = -(-window.size // 4096) * 4096
-        self.pc.attach(window.physical, size, read, write)
+        self.pc.attach(window.physical, size, region.read, region.write)
 
     # Start
 
@@ -278,29 +227,3 @@ class Station:
         """The bytes of a RAM place by its symbol."""
         symbol = self.image.manifest.symbol(name)
         return self.pc.read(symbol.physical, symbol.size)
-
-
-class _MasteredBus:
-    """RAM as a card sees it that may only act while its function masters the bus."""
-
-    def __init__(self, pc: Pc, function: PciFunction) -> None:
-        self._pc = pc
-        self._function = function
-
-    def read(self, address: int, length: int) -> bytes:
-        demand(self._function.masters, "the card reads RAM while COMMAND.MASTER is 0")
-        return self._pc.read(address, length)
-
-    def write(self, address: int, data: bytes) -> None:
-        demand(self._function.masters, "the card writes RAM while COMMAND.MASTER is 0")
-        self._pc.write(address, data)
-
-
-def _processor(cpu: Cpu) -> Cpuid:
-    """CPUID as the machine file has it: leaves without subleaves ignore ECX."""
-    known = {(x.leaf, x.subleaf): (x.eax, x.ebx, x.ecx, x.edx) for x in cpu.leaves}
-
-    def answer(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        return known.get((leaf, subleaf)) or known.get((leaf, 0)) or (0, 0, 0, 0)
-
-    return answer

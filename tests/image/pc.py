@@ -1,6 +1,7 @@
 """A PC in unicorn: RAM, ports, memory-mapped devices, CPUID, from the boot sector on.
 
-    pc = Pc(memory_size, bios, ports, cpuid)
+    pc = Pc(memory_size, bios)
+    pc.ports, pc.cpuid = ports, cpuid
     pc.attach(0xFEBC0000, card.size, card.read, card.write)
     pc.start(until=entry)           # real mode: the loader, up to an address it reaches
     pc.go(hooks)                    # long mode, from there
@@ -59,14 +60,11 @@ class Window:
 class Pc:
     """One machine. `memory_size` bytes of RAM lie from address 0; it is a device's bus too."""
 
-    def __init__(
-        self, memory_size: int, bios: Bios, ports: Ports, cpuid: Cpuid, model: int | None = None
-    ) -> None:
+    def __init__(self, memory_size: int, bios: Bios) -> None:
         self.size = memory_size
         self.bios = bios
-        self.ports = ports
-        self.cpuid = cpuid
-        self.model = x86.UC_CPU_X86_HASWELL if model is None else model
+        self.ports: Ports | None = None
+        self.cpuid: Cpuid | None = None
         self.instructions = 0
         self.wrong = ""
         self._ram = mmap.mmap(-1, memory_size)
@@ -156,7 +154,7 @@ class Pc:
 
     def _processor(self, mode: int) -> Engine:
         uc = engine(mode)
-        uc.ctl_set_cpu_model(self.model)
+        uc.ctl_set_cpu_model(x86.UC_CPU_X86_HASWELL)  # what CPUID says is `cpuid`'s
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._ram))
         uc.mem_map_ptr(0, self.size, UC_PROT_ALL, ctypes.c_void_p(base))
         if self.size < OPEN_BUS:
@@ -191,12 +189,15 @@ class Pc:
         return False
 
     def _in(self, uc: Engine, port: int, size: int, data: Any) -> int:
+        assert self.ports is not None, "the ports are connected before it runs"
         return self.ports.read(port, 8 * size)
 
     def _out(self, uc: Engine, port: int, size: int, value: int, data: Any) -> None:
+        assert self.ports is not None, "the ports are connected before it runs"
         self.ports.write(port, 8 * size, value & (1 << 8 * size) - 1)
 
     def _identify(self, uc: Engine, data: Any) -> int:
+        assert self.cpuid is not None, "the processor is described before it runs"
         leaf, subleaf = (uc.reg_read(r) for r in (x86.UC_X86_REG_EAX, x86.UC_X86_REG_ECX))
         names = ("AX", "BX", "CX", "DX")
         wide = "R" if self.uc is not None else "E"

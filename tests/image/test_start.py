@@ -15,8 +15,9 @@ from metaos.pipeline import build
 from metaos.probe.machine import CpuidLeaf, Function, Machine
 from tests.fake.fault import FaultError
 from tests.fake.platform import PmTimer, Uart16550
+from tests.fake.world import CARD
 from tests.image.conftest import Boot, drain
-from tests.image.harness import CARD, Station
+from tests.image.harness import Station
 
 MOST_INSTRUCTIONS = 20_000
 MORE_BEHIND_BRIDGES = 5_000
@@ -167,12 +168,16 @@ class Refusal:
 
 REFUSALS = {
     "another card": Refusal(partial(with_card, offset=2, value=b"\x0f\x10"), "8086:100f"),
-    "another class": Refusal(partial(with_card, offset=8, value=b"\x03\x00\x80\x02"), "changed"),
-    "another revision": Refusal(partial(with_card, offset=8, value=b"\x02"), "changed"),
-    "another subsystem": Refusal(partial(with_card, offset=0x2E, value=b"\x01\x02"), "changed"),
+    "another class": Refusal(
+        partial(with_card, offset=8, value=b"\x03\x00\x80\x02"), "found 02800003"
+    ),
+    "another revision": Refusal(partial(with_card, offset=8, value=b"\x02"), "found 02000002"),
+    "another subsystem": Refusal(
+        partial(with_card, offset=0x2E, value=b"\x01\x02"), "found 02011af4"
+    ),
     "a card added": Refusal(with_another_function, "found 8086:100f"),
     "a function gone": Refusal(without, "8086:7113, found ffff:ffff"),
-    "another BAR size": Refusal(with_another_bar_size, "changed", "init"),
+    "another BAR size": Refusal(with_another_bar_size, "found fffc0000", "init"),
 }
 
 
@@ -251,8 +256,8 @@ def test_a_processor_without_long_mode(image: Image, machine: Machine) -> None:
 
 def test_the_platform_is_left_as_the_patterns_say(boot: Boot, machine: Machine) -> None:
     station = boot()
-    assert [pic.mask for pic in station.pics] == [0xFF, 0xFF]
-    function = station.pci.functions[card_of(machine).address]
+    assert [pic.mask for pic in station.world.pics] == [0xFF, 0xFF]
+    function = station.world.pci.functions[card_of(machine).address]
     assert function.masters
     if has_uart(machine):
         assert station.uart.baud == 115200
