@@ -45,8 +45,10 @@ def measure(image: Path, echoes: int, arguments: Sequence[str] = ()) -> dict[str
         "lost_one_by_one": lost,
         "echoes_in_flight": 10 * echoes,
         "lost_in_flight": missing,
-        "instructions_per_echo": round(_steady(before, after) / max(answered, 1), 1),
-        "instructions_per_turn": round(_steady(before, after) / max(_turns(before, after), 1), 2),
+        "instructions_per_answering_turn": round(
+            _steady(before, after) / max(_turns(before, after), 1), 2
+        ),
+        "turns_per_echo_with_idle_ones": round(_turns(before, after) / max(answered, 1), 1),
         "echoes_per_second": round(answered / seconds),
         "idle_turns_per_second": idle,
         "conditional_branches_after_handover": after.branches_after,

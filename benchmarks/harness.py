@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmarks.packets import Host
-from metaos.boot.network import Wire, connect, network_cards, open_wire
+from metaos.boot.network import Datagrams, connect, free_datagrams, network_cards
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import QEMU, command, load_target
 from metaos.errors import MetaosError
@@ -31,6 +32,7 @@ from metaos.link.image import Image, read_image
 from metaos.link.loader import LOW
 
 SOURCE = Path(__file__).with_name("qemu_counter.c")
+LOCALHOST = "127.0.0.1"
 GUEST_IP = "10.0.2.15"
 _FIRST_PHASE, _COUNTER, _COUNTERS_AT, _MAGIC = 5, 24, 64, 0x31544E434D455451
 _OWNERS = ("before", "firmware", "loader", "stray", "outside")
@@ -93,6 +95,12 @@ def plugin_option(plugin: Path, image: Image, folder: Path) -> tuple[str, Path]:
     return f"{plugin},out={out},phases={phases},{numbers},code_end={end:#x}", out
 
 
+def mapped(counters: Path) -> mmap.mmap:
+    """The counters' file, shared with the plugin."""
+    with counters.open("rb") as file:
+        return mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ)
+
+
 def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
     """The counters as they are now; `names` are the phases in the manifest's order."""
     magic, _, turns, _, started, steady = struct.unpack_from("<6Q", view, 0)
@@ -105,6 +113,39 @@ def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
     return Counters(turns, started, steady, owners)
 
 
+class Wire:
+    """Our end of a network of UDP datagrams, a frame in each.
+
+    Not the test's Unix sockets: those hold ten datagrams, so that 32 echoes in flight would wait
+    for each other and not for the machine.
+    """
+
+    def __init__(self, ends: Datagrams) -> None:
+        self._to = (LOCALHOST, ends.machine_port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.bind((LOCALHOST, ends.our_port))
+
+    def send(self, frame: bytes) -> bool:
+        """Hand a frame to QEMU; False while QEMU is not there yet."""
+        try:
+            self._socket.sendto(frame, self._to)
+        except OSError:
+            return False
+        return True
+
+    def receive(self, seconds: float) -> bytes | None:
+        """The next frame from the machine, or None after `seconds`."""
+        self._socket.settimeout(max(seconds, 0.0005))
+        try:
+            return self._socket.recv(1 << 16)
+        except (TimeoutError, ConnectionError):
+            return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class Booted:
     """A machine that runs, its wire and its counters."""
 
@@ -115,8 +156,7 @@ class Booted:
         self._names = [phase.name for phase in image.manifest.phases]
         self._view: mmap.mmap | None = None
         if counters is not None:
-            with counters.open("rb") as file:
-                self._view = mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ)
+            self._view = mapped(counters)
 
     def counters(self) -> Counters:
         """The counters now."""
@@ -154,15 +194,15 @@ def booted(path: Path, *, plugin: bool, arguments: Sequence[str] = ()) -> Iterat
     if emulator is None:
         raise MetaosError(f"{path} was not made for a machine of QEMU's")
     with tempfile.TemporaryDirectory(prefix="metaos-") as name:
-        folder, counters = Path(name), None
-        with open_wire(folder) as wire:
+        folder, counters, ends = Path(name), None, free_datagrams()
+        with contextlib.closing(Wire(ends)) as wire:
             line = command(
                 load_target(emulator.target),
                 (*emulator.arguments, *arguments),
                 image=path,
                 accel="tcg",
             )
-            connected = connect(line, wire.backend, network_cards(QEMU))
+            connected = connect(line, ends.backend, network_cards(QEMU))
             if connected is None:
                 raise MetaosError("the machine has no network card")
             if plugin:

@@ -8,8 +8,8 @@
  * `code_start` to `code_end`, at whose end every phase's code ends.
  * `phases` describes the image's straight lines, one after the other:
  *   u32 length, u32 flags (1: the steady phase), then `length` bytes of code.
- * Phases share their linear addresses, so an
- * instruction belongs to the phase that has those very bytes at that distance from the end.
+ * Phases share their linear addresses, so an instruction belongs to the phase that has the
+ * very bytes of its translated block at that distance from the end.
  * Where several have (the last `jmp` of two phases of one length), the first is charged.
  *
  * `out` is a shared file of little-endian u64, readable while the guest runs:
@@ -22,8 +22,9 @@
  *   3 code region but of no phase (must stay 0), 4 elsewhere after the hand-over (must stay 0),
  *   5+i phase i.
  *
- * A repeated string instruction counts once per iteration: QEMU's translator jumps back to
- * the instruction after each one (tests/benchmarks/test_counter.py holds that against a known count).
+ * A repeated string instruction of n iterations counts n + 1 times, and once if n is 0: QEMU's
+ * translator goes back to the instruction after each iteration, and the last time only sees
+ * that the count is 0 (tests/benchmarks/test_counter.py).
  * An interrupt that the firmware takes while the loader runs is counted as firmware.
  *
  * QEMU's plugin interface, version 1 (QEMU 4.2 to 8.2), docs/devel/tcg-plugins.rst. Debian ships
