@@ -75,6 +75,7 @@ start:
 fail:
         push    si
         mov     ax, 0x00E3              ; 9600 8N1
+        xor     bx, bx
         xor     dx, dx
         int     0x14
         mov     si, name
@@ -90,11 +91,9 @@ print:
         lodsb
         test    al, al
         jz      .end
-        mov     ah, 0x0E                ; teletype
-        xor     bx, bx
+        mov     ah, 0x0E                ; teletype, page BH
         int     0x10
-        mov     ah, 0x01                ; send
-        xor     dx, dx
+        mov     ah, 0x01                ; send, to port DX
         int     0x14
         jmp     print
 .end:

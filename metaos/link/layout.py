@@ -33,6 +33,10 @@ STACK = "stack"
 STACK_SIZE = 256
 """The red zone below RSP is 128 bytes (System V ABI, AMD64 supplement, 3.2.2)."""
 ORDER = ("guard", "init", "wipe", "steady", "report")
+"""Phases as they are executed."""
+FRAME_ORDER = ("wipe", "report", "steady", "init", "guard")
+"""Phases as their page tables and code frames follow each other. Data frames come after, guard's
+first: what is wiped lies together, and few progressions write the tables."""
 WIPED_PHASES = frozenset(("guard", "init", "wipe"))
 """Read-only data of these phases alone are wiped with guard and init."""
 _FIRST_SLOTS = (1, 4, 5, 6)
@@ -109,7 +113,9 @@ class Layout:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        return tuple(code.name for code in self.codes)
+        """As they are executed."""
+        names = {code.name for code in self.codes}
+        return tuple(phase for phase in ORDER if phase in names)
 
     @property
     def memory_needed_kib(self) -> int:
@@ -142,7 +148,7 @@ def lay_out(parts: Parts, lengths: dict[str, int], tables: int) -> Layout:
     _refuse_doubles(parts)
     phases = tuple(lengths)
     groups = _data_groups(parts.data, phases)
-    frames = sum(-(-n // PAGE) for n in lengths.values()) + sum(pages for _, pages in groups)
+    frames = sum(-(-n // PAGE) for n in lengths.values()) + sum(g.pages for g in groups)
     room, limit = _first_range(parts.memory)
     wanted = sum(_up(p.size, max(1, p.align)) for p in parts.places) + STACK_SIZE
     base = _first_slot(room, (tables + frames) * PAGE, wanted)
@@ -150,7 +156,7 @@ def lay_out(parts: Parts, lengths: dict[str, int], tables: int) -> Layout:
     codes, data = _frames(first_frame, lengths, groups)
     ram, zero_end = _ram(parts, phases, base)
     scratch = _up(ram[-1].address + ram[-1].place.size, SLOT)
-    windows = _windows(parts.windows, scratch + SLOT)
+    windows = _windows(parts.windows, phases, _up(scratch + SLOT - base, 2 * SLOT) + base)
     layout = Layout(
         room, first_frame, codes, data, base, ram, zero_end, windows, scratch, scratch + SLOT
     )
@@ -198,14 +204,17 @@ def _first_slot(room: int, below: int, wanted: int) -> int:
     )
 
 
-_Group = tuple[list[tuple[Datum, int]], int]
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Data that the same phases map: their offsets from the group's first page, and its pages."""
+
+    phases: frozenset[str]
+    members: tuple[tuple[Datum, int], ...]
+    pages: int
 
 
-def _data_groups(data: Sequence[Datum], phases: tuple[str, ...]) -> list[_Group]:
-    """Data by the phases that map them: (datum, offset) pairs and the pages a group takes.
-
-    What will be wiped comes first, next to the code that will be wiped.
-    """
+def _data_groups(data: Sequence[Datum], phases: tuple[str, ...]) -> tuple[_Group, ...]:
+    """Data by the phases that map them; what will be wiped first, then by earliest phase."""
     groups: dict[frozenset[str], list[tuple[Datum, int]]] = {}
     ends: dict[frozenset[str], int] = {}
     for datum in data:
@@ -215,37 +224,38 @@ def _data_groups(data: Sequence[Datum], phases: tuple[str, ...]) -> list[_Group]
         offset = _up(ends.get(key, 0), max(1, datum.align))
         groups.setdefault(key, []).append((datum, offset))
         ends[key] = offset + len(datum.data)
-    ordered = sorted(groups, key=lambda key: not key <= WIPED_PHASES)
-    return [(groups[key], -(-ends[key] // PAGE)) for key in ordered]
+    ordered = sorted(
+        groups, key=lambda key: (not key <= WIPED_PHASES, sorted(map(ORDER.index, key)))
+    )
+    return tuple(_Group(key, tuple(groups[key]), -(-ends[key] // PAGE)) for key in ordered)
 
 
 def _frames(
-    first: int, lengths: dict[str, int], groups: list[_Group]
+    first: int, lengths: dict[str, int], groups: tuple[_Group, ...]
 ) -> tuple[tuple[PhaseCode, ...], tuple[PlacedDatum, ...]]:
     """Give every phase's code and every group of data its frames, in one sweep upwards.
 
-    Guard, init, then the data wiped with them, then the others: what is wiped is together.
+    Groups that no phase maps both may have the same linear addresses.
     """
-    at, linear = first, DATA_LINEAR
+    at = first
     codes: list[PhaseCode] = []
     data: list[PlacedDatum] = []
-    early = [name for name in lengths if name in ("guard", "init")]
-    for name in early:
-        codes.append(PhaseCode(name, lengths[name], at))
-        at += codes[-1].pages * PAGE
-    for members, pages in groups:
-        data += [PlacedDatum(datum, linear + o, at + o) for datum, o in members]
-        at, linear = at + pages * PAGE, linear + pages * PAGE
-    for name in lengths:
-        if name not in early:
+    ends = dict.fromkeys(lengths, DATA_LINEAR)
+    for name in FRAME_ORDER:
+        if name in lengths:
             codes.append(PhaseCode(name, lengths[name], at))
             at += codes[-1].pages * PAGE
-    largest = max(codes, key=lambda code: code.pages)
-    if linear + largest.pages * PAGE > CODE_END:
-        raise MetaosError(
-            f"the code of {largest.name} ({largest.length} bytes) and the read-only data"
-            f" ({linear - DATA_LINEAR} bytes) do not fit in {SLOT} bytes"
-        )
+    for group in groups:
+        linear = max(ends[phase] for phase in group.phases)
+        data += [PlacedDatum(datum, linear + o, at + o) for datum, o in group.members]
+        ends.update(dict.fromkeys(group.phases, linear + group.pages * PAGE))
+        at += group.pages * PAGE
+    for code in codes:
+        if ends[code.name] + code.pages * PAGE > CODE_END:
+            raise MetaosError(
+                f"the code of {code.name} ({code.length} bytes) and its read-only data"
+                f" ({ends[code.name] - DATA_LINEAR} bytes) do not fit in {SLOT} bytes"
+            )
     return tuple(codes), tuple(data)
 
 
@@ -273,19 +283,30 @@ def _ram(parts: Parts, phases: tuple[str, ...], base: int) -> tuple[tuple[Placed
     return tuple(ram), zero_end
 
 
-def _windows(windows: Sequence[Window], start: int) -> tuple[PlacedWindow, ...]:
-    """Linear addresses for windows, small ones first so that they share a page table."""
+def _windows(
+    windows: Sequence[Window], phases: tuple[str, ...], start: int
+) -> tuple[PlacedWindow, ...]:
+    """Linear addresses for windows: those of the same phases share 2 MiB slots.
+
+    So phases share page tables. Every other slot is left out, from the places' slot on: then
+    one progression writes the shadows of all.
+    """
+    groups: dict[tuple[str, ...], list[Window]] = {}
+    for window in windows:
+        groups.setdefault(tuple(p for p in phases if p in window.phases), []).append(window)
     at = start
     placed: dict[str, PlacedWindow] = {}
-    for window in sorted(windows, key=lambda w: w.size):
-        linear = _up(at, PAGE) + window.physical % PAGE
-        at = linear + window.size
-        if at > SHADOW_END:
-            raise MetaosError(
-                f"no linear address below 1 GiB is left for the window '{window.name}'"
-                f" of {window.device} ({window.size} bytes)"
-            )
-        placed[window.name] = PlacedWindow(window, linear)
+    for members in groups.values():
+        at = start + _up(at - start, 2 * SLOT)
+        for window in sorted(members, key=lambda w: w.size):
+            linear = _up(at, PAGE) + window.physical % PAGE
+            at = linear + window.size
+            if at > SHADOW_END:
+                raise MetaosError(
+                    f"no linear address below 1 GiB is left for the window '{window.name}'"
+                    f" of {window.device} ({window.size} bytes)"
+                )
+            placed[window.name] = PlacedWindow(window, linear)
     return tuple(placed[window.name] for window in windows)
 
 

@@ -266,7 +266,7 @@ def _manifest(
             code_pages=tuple(range(code.frames, code.frames + code.pages * 4096, 4096)),
             code_file=(content.found[phase_name(code.name)],),
         )
-        for code in layout.codes
+        for code in sorted(layout.codes, key=lambda code: layout.phases.index(code.name))
     )
     windows = tuple(
         WindowMap(
@@ -290,7 +290,7 @@ def _manifest(
         next=parts.next,
         memory_needed_kib=layout.memory_needed_kib,
         deposits={name: plan.symbols[name].physical for name in sorted(parts.deposits)},
-        roots=tuple(roots.values()),
+        roots=tuple(roots[phase] for phase in layout.phases),
         phases=phases,
         symbols=tuple(_with_file(symbol, content) for symbol in plan.symbols.values()),
         windows=windows,

@@ -1,7 +1,7 @@
 """The loader's two lists: what to copy where, and the words to write.
 
     pieces: {destination:32, length in dwords:32} ..., 8 bytes of zeros
-    fills:  {address:32, value:32, count:16, step:16, stride:32} ..., 12 bytes of zeros
+    fills:  {address:32, value:32, count:16, step:16, stride:32, signed} ..., 12 bytes of zeros
 
 The packed pieces follow in the order of their list, each a multiple of 4 bytes.
 `read_lists` takes both apart again, so that what the loader will do can be known without
@@ -21,7 +21,7 @@ from metaos.link.loader import FIXED
 from metaos.link.progressions import Progression
 
 _PIECE = struct.Struct("<II")
-_FILL = struct.Struct("<IIHHI")
+_FILL = struct.Struct("<IIHHi")
 PIECE_LENGTH, FILL_LENGTH = _PIECE.size, _FILL.size
 PIECES_END = bytes(8)
 FILLS_END = bytes(12)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from metaos.link.layout import CODE_END
 
 JMP_LENGTH = 5
-CHANGE_LENGTH = 14
+CHANGE_LENGTH = 17
 """Bytes of the phase change, the jmp included."""
 HANDOVER = CODE_END - CHANGE_LENGTH
 """Linear address of every phase change; the loader enters here, with `next` = guard's root."""
@@ -32,8 +32,7 @@ def tail(phase: str, next_place: int, length: int) -> bytes:
     jmp = b"\xe9" + struct.pack("<i", -length)
     if phase == "steady":
         return jmp
-    change = _assemble(f"mov eax, dword ptr [rip + {next_place} - {HANDOVER + 6}]", HANDOVER)
-    change += _assemble("mov cr3, rax", HANDOVER + 6)
+    change = _assemble(f"mov eax, dword ptr [{next_place}]\nmov cr3, rax")
     assert len(change) + JMP_LENGTH == CHANGE_LENGTH
     return change + jmp
 
@@ -44,23 +43,20 @@ def wipe_length(ranges: int) -> int:
 
 
 def wipe_code(ranges: Iterable[tuple[int, int]], next_place: int, root: int) -> bytes:
-    """Clear the byte ranges (multiples of 8), then set `next` to `root`. Its length is fixed
-    by the number of ranges.
+    """Clear the byte ranges (multiples of 8), then set `next` to `root`.
+
+    Its length is fixed by the number of ranges.
     """
     lines = ["xor eax, eax"]
     for start, end in ranges:
         lines += [f"mov edi, {start}", f"mov ecx, {(end - start) // 8}", "rep stosq"]
-    clear = _assemble("\n".join(lines), 0)
-    store = 10  # mov dword ptr [rip + disp32], imm32
-    displacement = next_place - HANDOVER
-    last = _assemble(f"mov dword ptr [rip + {displacement}], {root}", HANDOVER - store)
-    assert len(last) == store
-    return clear + last
+    lines += [f"mov eax, {root}", f"mov dword ptr [{next_place}], eax"]
+    return _assemble("\n".join(lines))
 
 
-def _assemble(text: str, address: int) -> bytes:
-    """Intel syntax to bytes, standing at `address`."""
+def _assemble(text: str) -> bytes:
+    """Intel syntax to bytes. RAX to and from memory has a 64-bit address, mostly of zeros."""
     from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 
-    code, _ = Ks(KS_ARCH_X86, KS_MODE_64).asm(text, address, as_bytes=True)
+    code, _ = Ks(KS_ARCH_X86, KS_MODE_64).asm(text, as_bytes=True)
     return bytes(code)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 LONGEST = 0xFFFF
-"""Counts and steps are 16-bit in the loader's list."""
+"""Counts and steps are 16-bit in the loader's list; strides are 32-bit and signed."""
 _RUN = 8
 _FAR = 1 << 24
 
@@ -58,7 +58,9 @@ def progressions(words: Mapping[int, int]) -> tuple[Progression, ...]:
 def _merit(candidate: Progression, left: Mapping[int, int]) -> tuple[int, int, int]:
     fresh = sum(address in left for address, _ in candidate.words())
     fields = (candidate.address, candidate.count, candidate.stride, candidate.value)
-    content = sum(bool(b) for n in (*fields, candidate.step) for b in n.to_bytes(4, "little"))
+    content = sum(
+        bool(b) for n in (*fields, candidate.step) for b in (n & 0xFFFFFFFF).to_bytes(4, "little")
+    )
     return fresh, -content, -candidate.address
 
 
@@ -69,8 +71,12 @@ def _candidates(left: Mapping[int, int], words: Mapping[int, int]) -> Iterable[P
         yield Progression(address, 1, 0, value)
         for other, there in points[index + 1 :]:
             stride, step = other - address, there - value
-            if 0 <= step <= LONGEST and stride < _FAR:
+            if abs(step) > LONGEST or stride >= _FAR:
+                continue
+            if step >= 0:
                 yield _extended(words, address, value, stride, step)
+            else:
+                yield _extended(words, other, there, -stride, -step)
 
 
 def _extended(

@@ -5,7 +5,7 @@
     tables.roots["guard"], tables.words      # {physical address: 32-bit word}, zeros left out
 
 Each phase has four pages of its own, PML4, PDPT, page directory and page table of the code
-region, alike for all phases and in phase order, so that few progressions write them. Page
+region, alike for all phases and in FRAME_ORDER, so that few progressions write them. Page
 tables of windows and the directory of the shadows are shared by all phases that map the
 same. What is not the code region is no-execute by an entry above the page where there is
 one, which saves a word for each page.
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from metaos.link.layout import CODE_END, CODE_SLOT, PAGE, SHADOW_END, SLOT, Layout
+from metaos.link.layout import CODE_END, CODE_SLOT, FRAME_ORDER, PAGE, SHADOW_END, SLOT, Layout
 from metaos.link.manifest import Mapping
 
 PRESENT, WRITABLE, ACCESSED, DIRTY, BIG = 1, 2, 0x20, 0x40, 0x80
@@ -128,9 +128,10 @@ def _page_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def build_tables(mappings: Iterable[Mapping], phases: tuple[str, ...], base: int) -> PageTables:
+def build_tables(mappings: Iterable[Mapping], phases: Iterable[str], base: int) -> PageTables:
     """Write the tables of all phases from the page `base` upwards."""
-    mappings = tuple(mappings)
+    mappings, named = tuple(mappings), frozenset(phases)
+    phases = tuple(phase for phase in FRAME_ORDER if phase in named)
     writer = _Writer(base + len(phases) * OWN_PAGES * PAGE)
     roots, code_tables = {}, {}
     for index, phase in enumerate(phases):

@@ -17,6 +17,7 @@ from metaos.link.layout import CODE_END, DATA_LINEAR
 from metaos.link.link import link
 from metaos.link.lists import expand
 from metaos.link.parts import Fill, Parts, Window
+from metaos.link.phases import CHANGE_LENGTH
 from tests.link.handmade import (
     CARD,
     DATA,
@@ -77,7 +78,7 @@ def test_relocations_become_addresses(image: Image) -> None:
     counted = int.from_bytes(code[2:6], "little", signed=True)
     assert image.manifest.entry + 6 + counted == symbol("trace").linear
     assert code[14 + 2 : 14 + 10] == symbol("rows.guard").linear.to_bytes(8, "little")
-    stored = code[-14 - 8 : -14]
+    stored = code[-CHANGE_LENGTH - 8 : -CHANGE_LENGTH]
     assert stored == b"".join(
         symbol(name).linear.to_bytes(4, "little") for name in ("next", "root.init")
     )
