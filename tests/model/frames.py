@@ -254,6 +254,12 @@ def _icmp_kind(source: random.Random, station: Station, frame: bytearray) -> Non
     )
 
 
+def _arp_field(source: random.Random, station: Station, frame: bytearray) -> None:
+    """One of the eight bytes before ARP's addresses, next to what it should be."""
+    if frame[12:14] == b"\x08\x06" and len(frame) > 21:
+        frame[source.randrange(14, 22)] ^= source.choice((1, 2, 3, 8, 0x80, 0xFF))
+
+
 _MUTATIONS: tuple[Mutation, ...] = (
     _flip_bit,
     _flip_bit,
@@ -278,4 +284,6 @@ _MUTATIONS: tuple[Mutation, ...] = (
     _zero_checksum,
     _ttl_at_edge,
     _icmp_kind,
+    _arp_field,
+    _arp_field,
 )
