@@ -1,7 +1,7 @@
 """The one place that names every stage, in order.
 
-    machine = probe("pc-e1000", (), ...)      QEMU and the discoverer -> Machine
-    image = build(machine, system=system)     Machine -> Image, proved
+machine = probe("pc-e1000", (), ...)      QEMU and the discoverer -> Machine
+image = build(machine, system=system)     Machine -> Image, proved
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from metaos.link.link import link
 from metaos.link.manifest import Provenance, Served
 from metaos.link.parts import Parts
 from metaos.lower.learn import learn_rows
-from metaos.lower.lower import MEMORY, Lowered, guard, lower
+from metaos.lower.lower import Lowered, guard, lower
 from metaos.lower.stepper import NEXT, PLATFORM
+from metaos.lower.work import MEMORY
 from metaos.match.bind import Bindings, bind
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
@@ -100,8 +101,7 @@ def build(
             "the image breaks a law and is not written",
             exit_code=Exit.LAW_BROKEN,
             problems=[
-                Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span)
-                for v in report.violations
+                Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span) for v in report.violations
             ],
             hint="this is a defect of a pattern or of MetaOS; the place names the rule",
         )
@@ -123,12 +123,13 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
         features = cpu_features(machine.cpu)
         programs = [(p, _usable(p, features)) for p in lowered.programs]
         programs.append((guard(lowered, ())[0], ()))
-    text = {
-        "ir": lambda p, f: render(p),
-        "llvm": lambda p, f: module(p),
-        "asm": lambda p, f: assembly(p, f) if p.ops else "",
-    }[stage]
-    return "\n".join(text(p, f) for p, f in programs)
+    return "\n".join(_text(stage, p, f) for p, f in programs if p.ops)
+
+
+def _text(stage: str, program: Program, features: tuple[str, ...]) -> str:
+    if stage == "ir":
+        return render(program)
+    return module(program) if stage == "llvm" else assembly(program, features)
 
 
 def _usable(program: Program, features: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,7 +159,9 @@ def _parts(
 
 def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...]) -> Provenance:
     served = tuple(
-        Served(address=b.device.address, pattern=b.pattern.name, offers=_offers(b.pattern.one(Turn)))
+        Served(
+            address=b.device.address, pattern=b.pattern.name, offers=_offers(b.pattern.one(Turn))
+        )
         for b in bindings.bindings
     )
     own = Served(address=PLATFORM, pattern="generated")

@@ -99,7 +99,7 @@ def _relocations(program: Program, elf: ELFFile) -> tuple[Relocation, ...]:
     table = elf.get_section_by_name(".rela.text")
     if not isinstance(table, RelocationSection):
         return ()
-    symbols = elf.get_section(table["sh_link"])
+    symbols: Any = elf.get_section(table["sh_link"])
     found = []
     for entry in table.iter_relocations():
         kind = RELOCATIONS.get(entry["r_info_type"])

@@ -1,6 +1,7 @@
 """Proves `a + k <= b` from the inequalities a service has tested.
 
-    bounds = Bounds(); bounds.add("ipv4.length", 14, "frame.length"); bounds.at_least("ipv4.length", 28)
+    bounds.add("inner.length", 14, "frame.length")
+    bounds.at_least("inner.length", 28)
     bounds.proves_at_least("frame.length", 42)   # True
 
 A difference-bound graph: the largest provable difference is a longest path.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from metaos.link.parts import Fill
 from metaos.lower.plan import DevicePlan, fail
 from metaos.match.facts import number
@@ -48,7 +50,7 @@ def _progression(
     symbol = values[0][1]
     numbers = [v << scale for v, _ in values]
     step = numbers[1] - numbers[0] if count > 1 else 0
-    if any(b - a != step for a, b in zip(numbers, numbers[1:], strict=False)):
+    if any(b - a != step for a, b in pairwise(numbers)):
         raise fail(node.span, "E0482", "initial values are equal or evenly spaced")
     if not 0 <= step < 1 << 16:
         raise fail(node.span, "E0483", f"initial values {step} apart: at most 65535")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metaos.lower.plan import DevicePlan, fail, plan
+from metaos.lower.plan import DevicePlan, fail, kept_field, plan
 from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.text import Texts
 from metaos.match.bind import Binding, bind_devices
@@ -33,15 +33,22 @@ def _rows(binding: Binding, device: DevicePlan, block: s.Learn, first: int) -> l
     function = binding.device.function
     config = config_address(function.address) if function is not None else None
     lowering = RowLowering(device, Texts(), {}, {}, config)
-    result = []
+    result: list[LearnRow] = []
     for row in block.rows:
         if isinstance(row, s.Keep):
-            space, place = lowering.read_place(row.value)
+            low, bits = kept_field(row, device.registers)
+            node = row.value.of if isinstance(row.value, s.Member) else row.value
+            space, place = lowering.read_place(node)
             result.append(
                 LearnRow(
-                    kind(Action.KEEP, ACCESS[space]), place, id=first + len(result) + 1,
-                    device=device.address, pattern=binding.pattern.name, name=row.name,
-                )  # fmt: skip
+                    kind(Action.KEEP, ACCESS[space]),
+                    place,
+                    mask=((1 << bits) - 1) << low,
+                    id=first + len(result) + 1,
+                    device=device.address,
+                    pattern=binding.pattern.name,
+                    name=row.name,
+                )
             )
             continue
         for made in lowering.lower((row,)):

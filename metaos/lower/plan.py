@@ -6,7 +6,7 @@ offset already; where the product just fills 8, 16 or 32 bits it wraps by itself
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from metaos.match.bind import Binding, Device
 from metaos.match.facts import PortsFact, WindowFact, evaluate, number
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
+from metaos.probe.machine import Learnt
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def fail(span: Span, code: str, message: str, hint: str = "") -> MetaosError:
     return MetaosError("a pattern cannot be lowered", problems=[Problem(code, message, span, hint)])
 
 
-def plan(binding: Binding) -> DevicePlan:
-    """Place everything a binding's pattern declares."""
+def plan(binding: Binding, learnt: Iterable[Learnt] = ()) -> DevicePlan:
+    """Place everything a binding's pattern declares; `learnt` are the machine's facts."""
     device, pattern = binding.device, binding.pattern
     windows: dict[str, WindowFact] = {}
     ports: dict[str, PortsFact] = {}
@@ -113,7 +114,27 @@ def plan(binding: Binding) -> DevicePlan:
     tables = {t.name: _table(t, device, pattern) for t in pattern.of(s.Table)}
     states = _states(device, pattern, tables)
     registers = _registers(device, pattern, windows, ports, numbers)
+    known = {
+        x.name: x.value for x in learnt if (x.device, x.pattern) == (device.address, pattern.name)
+    }
+    for keep in (row for block in pattern.of(s.Learn) for row in block.rows):
+        if isinstance(keep, s.Keep):
+            low = kept_field(keep, registers)[0]
+            numbers[keep.name] = known[keep.name] >> low if keep.name in known else keep.default
     return DevicePlan(device, pattern, windows, ports, numbers, tables, states, registers)
+
+
+def kept_field(keep: s.Keep, registers: Mapping[str, RegisterPlan]) -> tuple[int, int]:
+    """The lowest bit and the width of what a `learn` row keeps of its register."""
+    node = keep.value
+    if isinstance(node, s.Member) and isinstance(node.of, s.Name) and node.of.text in registers:
+        for one in registers[node.of.text].node.fields:
+            if one.name == node.name:
+                return one.low, one.bits
+        raise fail(node.span, "E0414", f"no field '{node.name}'")
+    if isinstance(node, s.Name) and node.text in registers:
+        return 0, registers[node.text].bits
+    raise fail(node.span, "E0491", "a learn row keeps a register or a field of one")
 
 
 def _table(node: s.Table, device: Device, pattern: Pattern) -> TablePlan:
@@ -181,8 +202,11 @@ def _states(
                     uses[inner.text].add(node.of.text)
     for node in walk(tuple(pattern.of(s.Turn))):
         if isinstance(node, s.Swap):  # what changes places is kept alike
-            pair = [n.of.text for n in (node.left, node.right)
-                    if isinstance(n, s.Index) and isinstance(n.of, s.Name)]  # fmt: skip
+            pair = [
+                n.of.text
+                for n in (node.left, node.right)
+                if isinstance(n, s.Index) and isinstance(n.of, s.Name)
+            ]
             together = {u for n in pair if n in uses for u in uses[n]}
             uses.update({n: set(together) for n in pair if n in uses})
     arrays = {n for n, node in nodes.items() if node.count}
@@ -213,6 +237,5 @@ def _states(
 def _nested(outer: s.Index, inner: s.Name) -> bool:
     """`inner` indexes something else inside the index of `outer`."""
     return any(
-        isinstance(n, s.Index) and any(x is inner for x in walk(n.index))
-        for n in walk(outer.index)
+        isinstance(n, s.Index) and any(x is inner for x in walk(n.index)) for n in walk(outer.index)
     )

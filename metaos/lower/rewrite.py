@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
-from metaos.lower.turn import Frame
+from metaos.lower.values import Frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,9 +117,17 @@ class RowLowering:
         return space, place.value
 
     def _row(
-        self, kind: str, place: Cell, value: Cell, span: Span, *, mask: int = 0,
-        limit: int = 0, site: int = 0, facts: tuple[str, ...] = (),
-    ) -> Row:  # fmt: skip
+        self,
+        kind: str,
+        place: Cell,
+        value: Cell,
+        span: Span,
+        *,
+        mask: int = 0,
+        limit: int = 0,
+        site: int = 0,
+        facts: tuple[str, ...] = (),
+    ) -> Row:
         where = (*self.facts, *facts)
         return Row(kind, place, value, mask, limit, site, self.plan.address, span, where)
 
@@ -179,9 +187,15 @@ class RowLowering:
         site = self.texts.add(self._titled(message, span), {}, self.plan.address, span)
         facts = (register.fact,)
         return self._row(
-            f"{space}.test", place, Cell(value), span, mask=mask, limit=limit, site=site,
+            f"{space}.test",
+            place,
+            Cell(value),
+            span,
+            mask=mask,
+            limit=limit,
+            site=site,
             facts=facts,
-        )  # fmt: skip
+        )
 
     def _titled(self, message: str, span: Span) -> str:
         """A message that shows nothing by itself gets the device, the line and what was read."""

@@ -58,10 +58,22 @@ class Column:
 
 
 KINDS = (
-    "mem.write", "mem.test", "mem.keep", "config.write", "config.test", "port8.write",
-    "port8.test", "port16.write", "port16.test", "port32.write", "port32.test",
-    "cpuid0.test", "cpuid1.test", "cpuid2.test", "cpuid3.test",
-)  # fmt: skip
+    "mem.write",
+    "mem.test",
+    "mem.keep",
+    "config.write",
+    "config.test",
+    "port8.write",
+    "port8.test",
+    "port16.write",
+    "port16.test",
+    "port32.write",
+    "port32.test",
+    "cpuid0.test",
+    "cpuid1.test",
+    "cpuid2.test",
+    "cpuid3.test",
+)
 
 
 def stepper(
@@ -164,9 +176,16 @@ class _Stepper:
     """Builds the straight line: access, test, time, advance."""
 
     def __init__(
-        self, phase: str, symbol: str, rows: tuple[Row, ...], columns: dict[str, Column],
-        kinds: tuple[str, ...], ticks: Ticks | None, config: ConfigAccess | None, stride: int,
-    ) -> None:  # fmt: skip
+        self,
+        phase: str,
+        symbol: str,
+        rows: tuple[Row, ...],
+        columns: dict[str, Column],
+        kinds: tuple[str, ...],
+        ticks: Ticks | None,
+        config: ConfigAccess | None,
+        stride: int,
+    ) -> None:
         self.rows, self.count = rows, len(rows)
         self.b = Builder(PLATFORM, phase)
         self.phase, self.symbol, self.columns, self.kinds = phase, symbol, columns, kinds
@@ -202,9 +221,7 @@ class _Stepper:
         self.kind = self.column("kind")
         self.place, self.value = self.column("place"), self.column("value")
         found = self.access()
-        passed = b.eq(
-            b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32)
-        )
+        passed = b.eq(b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32))
         late = self.late(passed)
         self.remember(found)
         step = b.select(passed, b.const(self.stride, 32), b.const(0, 32))

@@ -101,7 +101,9 @@ class Texts:
         return result
 
     def digit_bytes(self) -> bytes:
-        return b"".join(bytes((word, shift, mask ^ DIGIT_FLIP, 0)) for word, shift, mask in self.digits)
+        return b"".join(
+            bytes((word, shift, mask ^ DIGIT_FLIP, 0)) for word, shift, mask in self.digits
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,6 @@ class Shown:
 
     symbol: str
     cursor: str
-    constant: bool
 
     def take(self, builder: Builder) -> tuple[Op, Op, Op]:
         position = builder.load(8, self.cursor)

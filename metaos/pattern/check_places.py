@@ -5,6 +5,7 @@ Each check is `f(file, report) -> None`; the table `CHECKS` is what `check` runs
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -110,12 +111,13 @@ def registers(file: s.File, report: Report) -> None:
             report.say("E0227", message, report.word(block.span, str(block.bits)))
         for register in block.registers:
             if register.access not in ACCESS_KINDS:
-                hint = report.near(register.access, ACCESS_KINDS)
+                near = difflib.get_close_matches(register.access, ACCESS_KINDS, 1, 0.5)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
                 listed = ", ".join(ACCESS_KINDS[:-1])
                 report.say(
                     "E0211", f"unknown access kind '{register.access}'",
                     report.word(_behind(register, report), register.access),
-                    f"use {listed} or {ACCESS_KINDS[-1]}" + (f"; {hint}" if "did" in hint else ""),
+                    f"use {listed} or {ACCESS_KINDS[-1]}{hint}",
                 )  # fmt: skip
             if register.count < 1:
                 report.say("E0227", f"'{register.name}' has no element", register.span)

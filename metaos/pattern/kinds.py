@@ -147,6 +147,19 @@ LISTS: Mapping[str, Names] = {
 }
 """What `each NAME` goes through, and what `NAME` has inside."""
 
+ELSEWHERE: Mapping[str, str] = {
+    "i": "'i' counts the elements where a table or an array of states begins",
+    "my": "services know 'my'",
+    "peer": "'ask' and 'example' know 'peer'",
+    "asked": "the 'answer' of an example knows 'asked'",
+    "bar": "a device with 'match pci' has 'bar[0]', 'each bar' gives 'bar.size'",
+    "acpi": "a device with 'match acpi' knows 'acpi'",
+    "legacy": "a device with 'match legacy' knows 'legacy.port'",
+    "function": "a device of class config knows 'function'",
+    "payload": "a service knows 'payload'",
+}
+"""Names that the language gives in other places."""
+
 HOST = {"ip": number(32), "mac": number(48)}
 MY, PEER = Names("my", HOST), Names("peer", HOST)
 """The machine's own addresses, and those of who asks it."""

@@ -164,6 +164,9 @@ def _grouped(wanted: set[str]) -> set[str]:
     return wanted
 
 
+_BRANCHES = frozenset({"if", "else", "elif", "for", "while", "loop", "switch"})
+
+
 def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
     line, column = max(error.line or 1, 1), max(error.column or 1, 1)
     if isinstance(error, UnexpectedToken):
@@ -179,9 +182,14 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
         width = max(1, len(token.strip()) or 1)
         message = f"expected {listed}, given {given}" if listed else f"unexpected {given}"
         hint = hint if hint.startswith("did") else ""
+        first = source.line(line).split(maxsplit=1)[:1]
+        if first and first[0] in _BRANCHES:
+            hint = f"nothing branches here, there is no '{first[0]}': write 'when CONDITION'"
         return _fail(source, "E0001", message, line, column, column + width, hint)
     character = error.char if isinstance(error, UnexpectedCharacters) else "?"
     message = f"unexpected character {character!r}"
+    if character == '"':
+        message = "this text has no second quote in its line"
     return _fail(source, "E0001", message, line, column, column + 1)
 
 

@@ -24,9 +24,9 @@ def spell(node: s.Expr) -> str:
         case s.Member(of=of, name=name):
             return f"{spell(of)}.{name}"
         case s.Index(of=of, index=index):
-            return f"{spell(of)}[{spell(index)}]"
+            return f"{spell(of)}[{_counted(index)}]"
         case s.Slice(of=of, high=high, low=low):
-            return f"{_inner(of)}[{spell(high)}:{spell(low)}]"
+            return f"{_inner(of)}[{_counted(high)}:{_counted(low)}]"
         case s.Prime(of=of):
             return f"{spell(of)}'"
         case s.Reference(of=of):
@@ -40,6 +40,11 @@ def spell(node: s.Expr) -> str:
         case s.Record(fields=parts):
             said = (p.name if p.value is None else f"{p.name} = {spell(p.value)}" for p in parts)
             return "{ " + ", ".join(said) + " }"
+
+
+def _counted(node: s.Expr) -> str:
+    """A number that counts, in decimal."""
+    return str(node.value) if isinstance(node, s.Number) else spell(node)
 
 
 def _inner(node: s.Expr) -> str:

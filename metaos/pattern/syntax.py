@@ -141,10 +141,14 @@ class Let:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """`name := register`: read once and remembered (a `learn` row)."""
+    """`name := register else default`: read once and remembered (a `learn` row).
+
+    `default` is what the rule assumes where a machine file does not say.
+    """
 
     name: str
     value: Expr
+    default: int
     span: Span
 
 

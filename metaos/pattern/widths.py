@@ -105,7 +105,7 @@ class Typer:
         if node is not None and found is not None and found.top > 1:
             self.say(
                 "E0209", f"a condition has 1 bit, '{spell(node)}' has {found.bits}", node.span,
-                f"compare it: ({spell(node)}) != 0",
+                f"compare it: {spell(s.Binary('!=', node, s.Number(0, node.span), node.span))}",
             )  # fmt: skip
 
     def fits(self, node: s.Expr, bits: int, what: str) -> None:
@@ -165,6 +165,7 @@ class Typer:
         found = self.names.get(text)
         if found is None:
             hint = self.report.near(text, self.names)
+            hint = k.ELSEWHERE.get(text, hint)
             if text in self.later:
                 hint = f"it is set further down, in line {self.later[text].line}"
             self.say("E0201", f"unknown name '{text}'", node.span, hint)
@@ -221,7 +222,7 @@ class Typer:
         """An index is in range by what it is; nothing is tested when the image runs."""
         if found.value is not None:
             if not 0 <= found.value < count:
-                message = f"'{name}' has elements 0 to {count - 1}, no {spell(index)}"
+                message = f"'{name}' has elements 0 to {count - 1}, no {found.value}"
                 self.say("E0207", message, index.span)
         elif found.top >= count and 1 << found.bits > count:
             reach = min(found.top, (1 << found.bits) - 1)
@@ -237,7 +238,7 @@ class Typer:
         if found.value is None:
             self.say("E0205", "which bit is meant must be a constant", index.span)
         elif not 0 <= found.value < bits:
-            message = f"'{spell(node.of)}' has bits {bits - 1}:0, no {spell(index)}"
+            message = f"'{spell(node.of)}' has bits {bits - 1}:0, no {found.value}"
             self.say("E0205", message, index.span)
 
     def _width(self, kind: k.Kind, node: s.Expr) -> int | None:

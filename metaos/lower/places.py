@@ -1,0 +1,158 @@
+"""RAM places, windows and ports: what the finished programs and rows refer to."""
+
+from __future__ import annotations
+
+from metaos.link.manifest import PortRange
+from metaos.link.parts import PHASES, Place, Window
+from metaos.lower.initial import fills
+from metaos.lower.plan import DevicePlan, walk
+from metaos.lower.rows import Row
+from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks
+from metaos.lower.text import FAULT, FAULT_SIZE
+from metaos.lower.work import GENERATED, MEMORY, Work
+from metaos.pattern import syntax as s
+
+
+def platform_places(work: Work) -> None:
+    def state(name: str, size: int, phases: tuple[str, ...]) -> None:
+        work.places.append(Place(name, PLATFORM, size, 8, True, (), GENERATED, phases))
+
+    state(NEXT, 8, PHASES)
+    state(CURSOR, 4, ("guard", "init"))
+    state(SPARE, 4, ("guard", "init"))
+    state(LAST, 4, ("init",))
+    state(ELAPSED, 4, ("init",))
+    state(FAULT, FAULT_SIZE, ("guard", "init", "report"))
+    state(MEMORY, 4, ("guard",))
+
+
+def _used(work: Work) -> set[str]:
+    """Symbols that code or rows refer to."""
+    used = {op.address.symbol for p in work.programs for op in p.ops if op.address is not None}
+    used |= {r.symbol for d in work.data for r in d.relocations}
+    return used
+
+
+def device_places(work: Work) -> None:
+    used = _used(work)
+    consoles = work.consoles()
+    for device in work.plans:
+        phases = ("steady", "report") if device in consoles else ("init", "steady")
+        _extra_places(work, device, used, phases)
+        for table in device.tables.values():
+            if table.window:
+                continue
+            made = fills(device, table.node.initial, table.count, table.stride, table.layout)
+            work.places.append(
+                Place(
+                    table.symbol,
+                    device.address,
+                    table.count * table.stride,
+                    table.node.align,
+                    table.layout is not None,
+                    made,
+                    table.node.span,
+                    phases,
+                )
+            )
+        for state in device.states.values():
+            if state.symbol not in used:
+                continue
+            count = max(state.count, 1)
+            step = state.stride if state.count else state.storage // 8
+            made = fills(device, state.node.initial, count, step, None, state.scale)
+            size = (count - 1) * step + -(-state.storage // 8)
+            work.places.append(
+                Place(
+                    state.symbol,
+                    device.address,
+                    size,
+                    16 if state.count else 4,
+                    True,
+                    made,
+                    state.node.span,
+                    phases,
+                )
+            )
+
+
+def _extra_places(work: Work, device: DevicePlan, used: set[str], phases: tuple[str, ...]) -> None:
+    for name, size, where in (
+        ("port.latch", 8, phases),
+        ("banner.at", 1, ("steady",)),
+        ("report.at", 1, ("report",)),
+    ):
+        symbol = device.symbol(name)
+        if symbol in used:
+            span = device.pattern.span
+            work.places.append(Place(symbol, device.address, size, 4, True, (), span, where))
+
+
+def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Window, ...]:
+    """Each window with the pages that code and rows touch, in the phases that do."""
+    touched: dict[str, dict[str, set[int]]] = {}
+
+    def touch(symbol: str, phase: str, start: int, size: int) -> None:
+        pages = touched.setdefault(symbol, {}).setdefault(phase, set())
+        pages.update(range(start & ~0xFFF, start + size, 0x1000))
+
+    spans = {
+        p.symbol(t.window): t.count * t.stride
+        for p in work.plans
+        for t in p.tables.values()
+        if t.window
+    }
+    for program in work.programs:
+        for op in program.ops:
+            if op.address is not None and op.kind in ("load", "store"):
+                size = spans.get(op.address.symbol, 8)
+                touch(op.address.symbol, program.phase, op.address.offset, size)
+    for phase, rows in (("guard", guard_rows), ("init", init_rows)):
+        for row in rows:
+            touch(row.place.symbol, phase, row.place.value, 4)
+    result = []
+    for device in work.plans:
+        for name, window in device.windows.items():
+            phases = touched.get(device.symbol(name), {})
+            if not phases:
+                continue
+            pages = tuple(sorted(set().union(*phases.values())))
+            span = next(f.span for f in device.pattern.of(s.Fact) if f.name == name)
+            result.append(
+                Window(
+                    device.symbol(name),
+                    device.address,
+                    window.physical,
+                    window.size,
+                    pages,
+                    tuple(sorted(phases, key=PHASES.index)),
+                    span,
+                )
+            )
+    return tuple(result)
+
+
+def ports(work: Work, ticks: Ticks | None, config: ConfigAccess | None) -> tuple[PortRange, ...]:
+    consoles = work.consoles()
+    result = []
+    for device in work.plans:
+        registers = [r for r in device.registers.values() if r.space == "port"]
+        if device in consoles:
+            phases: tuple[str, ...] = ("guard", "steady", "report")
+        elif device.pattern.one(s.Access):
+            phases = ("guard", "init")
+        elif any(isinstance(n, s.Turn) for n in walk(device.pattern.items)):
+            phases = ("init", "steady")
+        else:
+            phases = ("init",)
+        for register in registers:
+            result.append(
+                PortRange(
+                    name=f"{device.address}.{register.node.name}",
+                    base=register.number,
+                    length=register.bits // 8,
+                    device=device.address,
+                    phases=phases,
+                )
+            )
+    return tuple(result)

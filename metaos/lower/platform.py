@@ -1,0 +1,173 @@
+"""Rows that no one device's `init` is: windows placed, functions and memory guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metaos.emit.target import CpuFeature
+from metaos.lower.plan import DevicePlan, fail
+from metaos.lower.rows import FULL, Cell, Row, RowLowering, config_address
+from metaos.lower.stepper import PLATFORM
+from metaos.lower.text import Texts
+from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
+from metaos.pattern import syntax as s
+from metaos.probe.machine import Function
+
+
+def sequence_rows(
+    work: Work,
+    device: DevicePlan,
+    name: str,
+    names: Mapping[str, int] | None = None,
+    lists: Mapping[str, tuple[Mapping[str, int], ...]] | None = None,
+) -> list[Row]:
+    sequence = device.pattern.named(s.Sequence).get(name)
+    if sequence is None:
+        return []
+    function = device.device.function
+    config = config_address(function.address) if function is not None else None
+    lowering = RowLowering(device, work.texts, names or {}, lists or {}, config)
+    return lowering.lower(sequence.rows)
+
+
+def init_rows(work: Work) -> list[Row]:
+    consoles = work.consoles()
+    rows: list[Row] = []
+    for device in work.plans:
+        if device in consoles:
+            continue
+        rows += _attach(work, device)
+        rows += sequence_rows(work, device, "init")
+    return rows
+
+
+def _attach(work: Work, device: DevicePlan) -> list[Row]:
+    """The rows that place a function's windows, as the config space's rule says."""
+    function = device.device.function
+    used = {w.bar for w in device.windows.values() if w.bar is not None}
+    rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
+    if function is None or not used or rule is None:
+        return []
+    sequence = rule.pattern.named(s.Sequence).get("attach")
+    if sequence is None:
+        return []
+    bars = [b for b in function.bars if b.index in used]
+    for bar in bars:
+        if not bar.address:
+            raise fail(
+                device.pattern.span,
+                "E0471",
+                f"{function.address}: BAR {bar.index} has no address in the machine file",
+                "probe the machine after its firmware has assigned addresses",
+            )
+    names = {
+        "bars.io": int(any(b.kind == "io" for b in bars)),
+        "bars.memory": int(any(b.kind != "io" for b in bars)),
+    }
+    members = tuple(
+        {
+            "index": b.index,
+            "size": b.size,
+            "address": b.address & FULL,
+            "high": b.address >> 32,
+            "wide": int(b.kind == "mem64"),
+            "flags": _bar_flags(function, b.index),
+        }
+        for b in bars
+    )
+    facts = tuple(f"functions.{function.address}.bars.{b.index}" for b in bars)
+    lowering = RowLowering(
+        rule, work.texts, names, {"bar": members}, config_address(function.address), facts
+    )
+    rows = lowering.lower(sequence.rows)
+    return [_owned(row, device.address) for row in rows]
+
+
+def _owned(row: Row, device: str) -> Row:
+    return Row(
+        row.kind, row.place, row.value, row.mask, row.limit, row.site, device, row.span, row.facts
+    )
+
+
+def _bar_flags(function: Function, index: int) -> int:
+    """The read-only low bits of a memory BAR. Source: PCI 3.0 §6.2.5.1."""
+    at = 2 * (0x10 + 4 * index)
+    return int(function.config[at : at + 2], 16) & 0xF
+
+
+def function_guards(work: Work) -> list[Row]:
+    """A row for every function of the machine and for every free slot beside one."""
+    rule = next((p for p in work.plans if p.pattern.of(s.Guard)), None)
+    if rule is None:
+        return []
+    guards = rule.pattern.named(s.Guard)
+    machine = work.bindings.machine
+    rows: list[Row] = []
+    for function in machine.functions:
+        if "present" not in guards:
+            break
+        names = {
+            "function.id": function.device << 16 | function.vendor,
+            "function.class_revision": function.class_code << 8 | function.revision,
+            "function.subsystem": function.subsystem_device << 16 | function.subsystem_vendor,
+            "function.has_subsystem": int(function.header_type & 0x7F == 0),
+        }
+        facts = (f"functions.{function.address}",)
+        lowering = RowLowering(rule, work.texts, names, {}, config_address(function.address), facts)
+        rows += lowering.lower(guards["present"].rows)
+    for address in free_slots(machine.functions) if "absent" in guards else ():
+        lowering = RowLowering(
+            rule, work.texts, {}, {}, config_address(address), (f"functions.{address}",)
+        )
+        rows += lowering.lower(guards["absent"].rows)
+    return rows
+
+
+def free_slots(functions: tuple[Function, ...]) -> tuple[str, ...]:
+    """Where a function could be that is not there: slots of used buses, and the other
+    functions of multi-function devices (header type bit 7).
+
+    Source: PCI Local Bus Specification 3.0 §3.2.2.3.4, §6.2.1.
+    """
+    present = {f.address for f in functions}
+    many = {f.address[:5] for f in functions if f.address.endswith(".0") and f.header_type & 0x80}
+    free = []
+    for bus in sorted({f.address[:2] for f in functions}):
+        for slot in (f"{bus}:{device:02x}" for device in range(32)):
+            numbers = range(8) if slot in many else range(1)
+            free += [a for n in numbers if (a := f"{slot}.{n}") not in present]
+    return tuple(free)
+
+
+def feature_row(feature: CpuFeature, texts: Texts) -> Row:
+    text = f"this CPU lacks {feature.name}, which the image was made for; probe and build again"
+    site = texts.add(text, {}, PLATFORM, GENERATED)
+    bit = 1 << feature.bit
+    fact = f"cpu.leaves.{feature.leaf:#x}"
+    return Row(
+        f"cpuid{feature.register}.test",
+        Cell(feature.leaf),
+        Cell(bit),
+        bit,
+        0,
+        site,
+        PLATFORM,
+        GENERATED,
+        (fact,),
+    )
+
+
+def memory_row(texts: Texts) -> Row:
+    text = "memory changed: expected {wanted:x8} KiB above 1 MiB or more, found {found:x8}; "
+    site = texts.add(text + "probe and build again", {}, PLATFORM, GENERATED)
+    return Row(
+        "mem.test",
+        Cell(0, MEMORY),
+        Cell(0, MEMORY_NEEDED),
+        1 << 31,
+        0,
+        site,
+        PLATFORM,
+        GENERATED,
+        ("memory",),
+    )

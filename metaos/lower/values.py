@@ -1,0 +1,404 @@
+"""Expressions of a turn to ops: numbers, conditions and gates, states and registers.
+
+Guards become gates (see `metaos.ir.program`): an access that must not happen goes to the
+scratch instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from metaos.errors import MetaosError
+from metaos.ir.build import Builder
+from metaos.ir.program import ABSOLUTE, Op
+from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
+from metaos.pattern import syntax as s
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """A number of `bits` bits, kept in `op` times 2^`scale`."""
+
+    op: Op
+    bits: int
+    scale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cond:
+    """A condition: all of `tests` (1 bit each), and what `gate` already stands for."""
+
+    tests: tuple[Op, ...]
+    gate: Op | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a table, read field by field where it is used."""
+
+    table: TablePlan
+    index: Num | int
+
+
+Value = Num | Cond | Element | int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A received frame in a buffer: 64-bit address, 32-bit length, gate of its guard.
+
+    `least` bytes every frame has that the card delivers.
+    """
+
+    base: Op
+    length: Op
+    gate: Op
+    least: int = 0
+
+    def load(self, builder: Builder, bits: int, offset: int) -> Op:
+        """`bits` bits of the frame from byte `offset`."""
+        return builder.load(bits, ABSOLUTE, offset, (self.base,))
+
+
+class Text(Protocol):
+    """What a console shows: a stream of characters of 8 bits.
+
+    `symbol` is where characters are loaded from; no console writes there.
+    """
+
+    @property
+    def symbol(self) -> str: ...
+
+    def take(self, builder: Builder) -> tuple[Op, Op, Op]:
+        """The next character, whether (1 bit) there is one, and how many came before it."""
+
+    def advance(self, builder: Builder, taken: Op) -> None:
+        """Go on by `taken` (1 bit) characters."""
+
+
+class Values:
+    """Lowers expressions of one device in one phase; `names` are the turn's own."""
+
+    def __init__(self, plan: DevicePlan, builder: Builder, text: Text | None) -> None:
+        self.plan = plan
+        self.b = builder
+        self.text = text
+        self.names: dict[str, Value] = {}
+        self.loaded: dict[tuple[str, Op | None], Op] = {}
+        self.sums: set[tuple[str, int]] = set()
+
+    # -- gates and conditions
+
+    def open(self) -> Op:
+        return self.b.const(0, 64)
+
+    def gate(self, cond: Cond) -> Op:
+        """0 where the condition holds, else the way to the scratch."""
+        gate = cond.gate if cond.gate is not None else self.open()
+        for test in cond.tests:
+            gate = self.b.gate(gate, test)
+        return gate
+
+    def truth(self, cond: Cond) -> Op:
+        """The condition as one bit."""
+        bits = list(cond.tests)
+        if cond.gate is not None:
+            bits.insert(0, self.b.eq(cond.gate, self.open()))
+        if not bits:
+            return self.b.const(1, 1)
+        result = bits[0]
+        for bit in bits[1:]:
+            result = self.b.and_(result, bit)
+        return result
+
+    def both(self, a: Cond, b: Cond) -> Cond:
+        if a.gate is not None and b.gate is not None and a.gate is not b.gate:
+            return Cond((*a.tests, *b.tests, self.b.eq(b.gate, self.open())), a.gate)
+        gate = a.gate if a.gate is not None else b.gate
+        if a.gate is None and b.gate is not None:
+            return Cond((*b.tests, *a.tests), gate)
+        return Cond((*a.tests, *(t for t in b.tests if t not in a.tests)), gate)
+
+    def condition(self, node: s.Expr | None) -> Cond:
+        if node is None:
+            return Cond(())
+        if isinstance(node, s.Binary) and node.operator == "&" and self.is_truth(node):
+            left = self.condition(node.left)
+            self.gate(left)  # at once: a test beside its load is one instruction
+            both = self.both(left, self.condition(node.right))
+            self.gate(both)
+            return both
+        value = self.value(node)
+        match value:
+            case Cond():
+                return value
+            case int():
+                return Cond(() if value else (self.b.const(0, 1),))
+            case Num(bits=1):
+                return Cond((self.plain(value, 1),))
+        raise fail(node.span, "E0410", "expected a condition of 1 bit")
+
+    def is_truth(self, node: s.Expr) -> bool:
+        """Whether an expression is 1 bit wide, without lowering it."""
+        match node:
+            case s.Binary(operator="&", left=left, right=right):
+                return self.is_truth(left) and self.is_truth(right)
+            case s.Binary(operator=operator):
+                return operator in ("==", "!=", "<", "<=")
+            case s.Unary(operator="!"):
+                return True
+            case s.Name(text=text):
+                known = self.names.get(text)
+                return isinstance(known, Cond) or (isinstance(known, Num) and known.bits == 1)
+            case s.Member(of=of, name=name):
+                field = self.field_of(of, name)
+                return field is not None and field.bits == 1
+        return False
+
+    # -- values
+
+    def field_of(self, of: s.Expr, name: str) -> s.Field | None:
+        if isinstance(of, s.Name):
+            known = self.names.get(of.text)
+            if isinstance(known, Element) and known.table.layout is not None:
+                return known.table.layout.field(name)
+            register = self.plan.registers.get(of.text)
+            if register is not None:
+                return next((f for f in register.node.fields if f.name == name), None)
+        if isinstance(of, s.Index) and isinstance(of.of, s.Name):
+            table = self.plan.tables.get(of.of.text)
+            if table is not None and table.layout is not None:
+                return table.layout.field(name)
+        return None
+
+    def plain(self, value: Value, bits: int) -> Op:
+        """The number itself, `bits` wide."""
+        match value:
+            case int():
+                return self.b.const(value, bits)
+            case Cond():
+                return self.b.resize(self.truth(value), bits)
+            case Num(op=op, scale=scale):
+                if scale:
+                    op = self.b.resize(op, max(bits, op.bits))
+                    op = self.b.lshr(op, self.b.const(scale, op.bits))
+                return self.b.resize(op, bits)
+        raise MetaosError("a table's element is not a number")
+
+    def index(self, value: Value, stride: int) -> tuple[int, tuple[Op, ...]]:
+        """The byte offset of an index: a constant part and ops of 64 bits."""
+        match value:
+            case int():
+                return value * stride, ()
+            case Num(op=op, scale=scale) if 1 << scale == stride:
+                return 0, (self.b.zext(op, 64) if op.bits < 64 else op,)
+        op = self.plain(value, 64)
+        return 0, (self.b.mul(op, self.b.const(stride, 64)),)
+
+    def value(self, node: s.Expr) -> Value:
+        with self.b.at(node.span):
+            return self._value(node)
+
+    def _value(self, node: s.Expr) -> Value:
+        match node:
+            case s.Number(value=value):
+                return value
+            case s.Name(text=text):
+                return self.name(node, text)
+            case s.Member(of=of, name=name):
+                return self.member(node, of, name)
+            case s.Index(of=of, index=index):
+                return self.element(node, of, index)
+            case s.Prime(of=s.Name(text=text)) if text in self.plan.states:
+                return self.read_state(self.plan.states[text], (), fresh=True)
+            case s.Reference(of=of):
+                return self.reference(of)
+            case s.Slice(of=of, high=s.Number(value=high), low=s.Number(value=low)):
+                inner = self.value(of)
+                width = high - low + 1
+                op = self.plain(inner, max(high + 1, inner.bits if isinstance(inner, Num) else 0))
+                return Num(self.b.slice(op, high, low), width)
+            case s.Unary(operator="!", operand=operand):
+                return Cond((self.b.not_(self.truth(self.condition(operand))),))
+            case s.Unary(operator="~", operand=operand):
+                inner = self.value(operand)
+                bits = inner.bits if isinstance(inner, Num) else 32
+                return Num(self.b.not_(self.plain(inner, bits)), bits)
+            case s.Binary():
+                return self.binary(node)
+        raise fail(node.span, "E0411", "this cannot stand in a turn")
+
+    def name(self, node: s.Expr, text: str) -> Value:
+        if text in self.names:
+            return self.names[text]
+        if text in self.plan.numbers:
+            return self.plan.numbers[text]
+        state = self.plan.states.get(text)
+        if state is not None and not state.count:
+            return self.read_state(state, ())
+        register = self.plan.registers.get(text)
+        if register is not None:
+            return Num(self.read_register(node, register, Cond(()), 0), register.bits)
+        raise fail(node.span, "E0412", f"unknown name '{text}'")
+
+    def member(self, node: s.Expr, of: s.Expr, name: str) -> Value:
+        register = self.plan.registers.get(of.text) if isinstance(of, s.Name) else None
+        if register is not None and isinstance(of, s.Name) and of.text not in self.names:
+            field = next(f for f in register.node.fields if f.name == name)
+            whole = self.read_register(node, register, Cond(()), 0)
+            return Num(self.b.slice(whole, field.high, field.low), field.bits)
+        element = self.value(of)
+        if not isinstance(element, Element) or element.table.layout is None:
+            raise fail(node.span, "E0413", f"'{name}' is a field of no table's element")
+        layout_field = element.table.layout.field(name)
+        if layout_field is None:
+            raise fail(node.span, "E0414", f"no field '{name}' in '{element.table.layout.name}'")
+        return self.read_field(element, layout_field)
+
+    def read_field(self, element: Element, field: s.Field) -> Num:
+        """Load the least aligned unit that holds the field."""
+        byte, bits = field.low // 8, 8
+        while field.high // bits != field.low // bits:
+            bits *= 2
+        byte = field.low // bits * (bits // 8)
+        offset, index = self.index(element.index, element.table.stride)
+        shared = bool(element.table.window)
+        whole = self.b.load(bits, element.table.symbol, offset + byte, index, ordered=shared)
+        if not shared:
+            self.b.barrier()  # the card writes the owner's bit last: fields are read in order
+        low = field.low - byte * 8
+        return Num(self.b.slice(whole, low + field.bits - 1, low), field.bits)
+
+    def element(self, node: s.Expr, of: s.Expr, index: s.Expr) -> Value:
+        fresh = isinstance(of, s.Prime)
+        base = of.of if isinstance(of, s.Prime) else of
+        if not isinstance(base, s.Name):
+            raise fail(node.span, "E0415", "only tables and states have elements")
+        table = self.plan.tables.get(base.text)
+        where = self.value(index)
+        if isinstance(where, Cond | Element):
+            raise fail(index.span, "E0416", "an index is a number")
+        if table is not None:
+            return Element(table, where)
+        state = self.plan.states.get(base.text)
+        if state is not None and state.count:
+            offset, ops = self.index(where, state.stride)
+            return self.read_state(state, ops, offset, fresh)
+        raise fail(node.span, "E0412", f"unknown table '{base.text}'")
+
+    def reference(self, of: s.Expr) -> Value:
+        if isinstance(of, s.Name) and of.text in self.plan.tables:
+            return Num(self.b.address(self.plan.tables[of.text].symbol), 64)
+        element = self.value(of)
+        if not isinstance(element, Element):
+            raise fail(of.span, "E0417", "only a table and its elements have addresses")
+        offset, index = self.index(element.index, element.table.stride)
+        return Num(self.b.address(element.table.symbol, offset, index), 64)
+
+    def binary(self, node: s.Binary) -> Value:
+        if node.operator == "&" and self.is_truth(node):
+            return self.condition(node)
+        left, right = self.value(node.left), self.value(node.right)
+        counts = isinstance(right, int) and node.operator in ("+", "-")
+        if isinstance(left, Num) and left.scale and isinstance(right, int) and counts:
+            return self.scaled_add(left, right if node.operator == "+" else -right)
+        bits = max((v.bits for v in (left, right) if isinstance(v, Num)), default=32)
+        a, b = self.plain(left, bits), self.plain(right, bits)
+        kinds = {
+            "+": "add",
+            "-": "sub",
+            "*": "mul",
+            "&": "and",
+            "|": "or",
+            "^": "xor",
+            "<<": "shl",
+            ">>": "lshr",
+        }
+        tests = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
+        if node.operator in tests:
+            return Cond((tests[node.operator](a, b),))
+        return Num(self.b.two(kinds[node.operator], a, b), bits)
+
+    def scaled_add(self, number: Num, amount: int) -> Num:
+        self.sums |= {
+            (n.name, amount)
+            for n in self.plan.states.values()
+            if self.loaded.get((f"{n.symbol}+0", None)) is number.op
+        }
+        op = self.b.add(number.op, self.b.const(amount << number.scale, number.op.bits))
+        return Num(self.wrapped(op, number.bits, number.scale), number.bits, number.scale)
+
+    def wrapped(self, op: Op, bits: int, scale: int) -> Op:
+        if bits + scale == op.bits:
+            return op
+        return self.b.and_(op, self.b.const((1 << bits + scale) - 1, op.bits))
+
+    # -- states
+
+    def read_state(
+        self, state: StatePlan, index: tuple[Op, ...], offset: int = 0, fresh: bool = False
+    ) -> Num:
+        key = (f"{state.symbol}+{offset}", index[0] if index else None)
+        if fresh or key not in self.loaded:
+            op = self.b.load(state.storage, state.symbol, offset, index)
+            if fresh:
+                return Num(op, state.bits, state.scale)
+            self.loaded[key] = op
+        return Num(self.loaded[key], state.bits, state.scale)
+
+    def stored(self, state: StatePlan, value: Value) -> Op:
+        """A value as the state keeps it."""
+        if isinstance(value, int):
+            return self.b.const(value << state.scale, state.storage)
+        if isinstance(value, Num) and value.scale == state.scale:
+            op = self.b.resize(value.op, state.storage)
+            return op if value.bits <= state.bits else self.wrapped(op, state.bits, state.scale)
+        op = self.plain(value, state.storage)
+        op = self.b.shl(op, self.b.const(state.scale, state.storage))
+        return self.wrapped(op, state.bits, state.scale)
+
+    # -- registers
+
+    def read_register(self, node: s.Expr, register: RegisterPlan, guard: Cond, default: int) -> Op:
+        if register.space == "mmio":
+            gate = self.gate(guard)
+            whole = self.b.load(
+                register.bits, register.symbol, register.number, (gate,), ordered=True
+            )
+            if not guard.tests and guard.gate is None:
+                return whole
+            return self.b.select(self.truth(guard), whole, self.b.const(default, register.bits))
+        if register.space == "port":
+            port = self.b.const(register.number, 16)
+            if not guard.tests and guard.gate is None:
+                return self.b.input(port, register.bits)
+            latch = self.plan.symbol("port.latch")
+            self.b.store(self.b.const(default, register.bits), latch)
+            count = self.b.zext(self.truth(guard), 64)
+            self.b.ins(port, count, self.b.address(latch), register.bits)
+            return self.b.load(register.bits, latch)
+        raise fail(node.span, "E0418", "config space is reached by rows, not in a turn")
+
+    def write_register(self, node: s.Expr, register: RegisterPlan, value: Op, guard: Cond) -> None:
+        if register.space == "mmio":
+            gate = self.gate(guard)
+            self.b.store(value, register.symbol, register.number, (gate,), ordered=True)
+        elif register.space == "port":
+            port = self.b.const(register.number, 16)
+            if not guard.tests and guard.gate is None:
+                self.b.output(port, value)
+                return
+            count = self.b.zext(self.truth(guard), 64)
+            self.b.outs(port, count, self.memory_of(value), register.bits)
+        else:
+            raise fail(node.span, "E0418", "config space is reached by rows, not in a turn")
+
+    def memory_of(self, value: Op) -> Op:
+        """Where a value lies: where it was just loaded from, if nothing else writes there."""
+        at = value.address if value.kind == "load" and not value.ordered else None
+        if at is not None and self.text is not None and at.symbol == self.text.symbol:
+            return self.b.address(at.symbol, at.offset, value.args)
+        latch = self.plan.symbol("port.latch")
+        self.b.store(value, latch, 4)
+        return self.b.address(latch, 4)

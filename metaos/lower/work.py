@@ -1,0 +1,67 @@
+"""`Work`: what the lowering of one image collects, and the devices by what they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from metaos.errors import Span
+from metaos.ir.program import Program
+from metaos.link.parts import Datum, Place
+from metaos.lower.plan import DevicePlan, RegisterPlan, fail
+from metaos.lower.stepper import ConfigAccess, Ticks
+from metaos.lower.text import Texts
+from metaos.match.bind import Bindings
+from metaos.pattern import syntax as s
+
+MEMORY = "memory_kib"
+MEMORY_NEEDED = "memory_needed_kib"
+GENERATED = Span("generated", 1, 1, 2)
+"""Where the parts no pattern speaks of come from: the stepper's own rows and state."""
+
+
+@dataclass
+class Work:
+    bindings: Bindings
+    plans: list[DevicePlan]
+    texts: Texts = field(default_factory=Texts)
+    programs: list[Program] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    data: list[Datum] = field(default_factory=list)
+    touched: dict[str, dict[str, set[int]]] = field(default_factory=dict)
+
+    def of_class(self, name: str) -> list[DevicePlan]:
+        return [p for p in self.plans if p.pattern.class_name == name]
+
+    def carriers(self) -> list[DevicePlan]:
+        """Devices whose turn offers frames."""
+        turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]
+        return [p for p, t in turns if t and any(isinstance(x, s.Offer) for x in t.steps)]
+
+    def consoles(self) -> list[DevicePlan]:
+        turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]
+        return [p for p, t in turns if t and any(isinstance(x, s.Take) for x in t.steps)]
+
+
+def config_access(work: Work) -> ConfigAccess | None:
+    for device in work.plans:
+        access = device.pattern.one(s.Access)
+        if access is not None:
+            select, data = (_port_of(device, x) for x in (access.select, access.data))
+            return ConfigAccess(select.number, data.number, access.enable)
+    return None
+
+
+def clock_ticks(work: Work) -> Ticks | None:
+    for device in work.plans:
+        clock = device.pattern.one(s.Clock)
+        if clock is not None:
+            register = _port_of(device, clock.register)
+            return Ticks(register.number, register.bits, clock.bits, clock.hertz)
+    return None
+
+
+def _port_of(device: DevicePlan, node: s.Expr) -> RegisterPlan:
+    register = device.registers.get(node.text) if isinstance(node, s.Name) else None
+    if register is None or register.space != "port":
+        raise fail(node.span, "E0470", "expected a register among I/O ports")
+    return register
