@@ -48,14 +48,27 @@ def progressions(words: Mapping[int, int]) -> tuple[Progression, ...]:
         for address, _ in run.words():
             del left[address]
     while left:
-        best = max(_candidates(left, words), key=lambda p: _merit(p, left))
+        best = _best(left, words)
         found.append(best)
         for address, _ in best.words():
             left.pop(address, None)
     return tuple(sorted(found, key=lambda p: (p.address, p.stride)))
 
 
+def _best(left: Mapping[int, int], words: Mapping[int, int]) -> Progression:
+    """The candidate of most merit; those too short to have more are not even weighed."""
+    best, merit = None, (0, 0, 0)
+    for candidate in _candidates(left, words):
+        if candidate.count >= merit[0]:
+            weight = _merit(candidate, left)
+            if best is None or weight > merit:
+                best, merit = candidate, weight
+    assert best is not None, "every word left is a candidate by itself"
+    return best
+
+
 def _merit(candidate: Progression, left: Mapping[int, int]) -> tuple[int, int, int]:
+    """Words newly covered; then fewest non-zero bytes in the list; then the lowest address."""
     fresh = sum(address in left for address, _ in candidate.words())
     fields = (candidate.address, candidate.count, candidate.stride, candidate.value)
     content = sum(
