@@ -57,10 +57,10 @@ def build(
     if dump is not None:
         console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
         return
-    image = pipeline.build(machine, system=wanted, pattern_dirs=folders, progress=progress)
+    built = pipeline.build_proved(machine, system=wanted, pattern_dirs=folders, progress=progress)
     path = output or BUILD / f"{_image_name(machine, source, wanted.name)}.img"
-    write_image(image, path)
-    report = measure(image, str(path))
+    write_image(built.image, path)
+    report = measure(built.image, str(path), proof=built.proof)
     if json:
         console.data_json(report)
     else:

@@ -7,6 +7,7 @@ image = build(machine, system=system)     Machine -> Image, proved
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from metaos import resources
@@ -34,6 +35,7 @@ from metaos.pattern.syntax import Offer, Turn
 from metaos.probe.machine import Machine
 from metaos.probe.qemu import probe_qemu
 from metaos.verify.laws import verify
+from metaos.verify.report import Report
 
 Progress = Callable[[str], None]
 
@@ -79,6 +81,21 @@ def build(
     progress: Progress = lambda _: None,
 ) -> Image:
     """A machine file to an image on which every law has been proved."""
+    return build_proved(machine, system=system, pattern_dirs=pattern_dirs, progress=progress).image
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image and the proof of its laws."""
+
+    image: Image
+    proof: Report
+
+
+def build_proved(
+    machine: Machine, *, system: System, pattern_dirs: Sequence[Path], progress: Progress
+) -> Built:
+    """As `build`, with the proof that `metaos build` reports."""
     progress("reading patterns")
     patterns = read_patterns(pattern_dirs)
     with_lines = _lines_shown(patterns)
@@ -105,7 +122,7 @@ def build(
             ],
             hint="this is a defect of a pattern or of MetaOS; the place names the rule",
         )
-    return image
+    return Built(image, report)
 
 
 def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence[Path]) -> str:

@@ -99,9 +99,14 @@ def audit(path: Path) -> AuditReport:
     return measure(image, str(path), _beside(image, path))
 
 
-def measure(image: Image, name: str, more: tuple[Violation, ...] = ()) -> AuditReport:
-    """The audit of an image that is already in memory; `more` are violations found outside it."""
-    report = verify(image)
+def measure(
+    image: Image, name: str, more: tuple[Violation, ...] = (), proof: Report | None = None
+) -> AuditReport:
+    """The audit of an image that is already in memory.
+
+    `more` are violations found outside it; `proof` is what `verify` said of it, if it was asked.
+    """
+    report = proof or verify(image)
     manifest = image.manifest
     return AuditReport(
         image=name,
