@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from metaos.errors import MetaosError
 from metaos.link.image import Image
-from metaos.link.lists import expand
+from metaos.link.lists import expand, read_lists
 from metaos.link.manifest import Manifest, Mapping, PhaseMap
 from metaos.verify.decode import concatenated
 from metaos.verify.report import Violation
@@ -28,6 +28,7 @@ _FRAME = 0x000F_FFFF_FFFF_F000
 _KNOWN = 0xFB | _NO_EXECUTE
 """Bits of a leaf that say nothing, or what `Leaf` has: P, R/W, PWT, PCD, A, D, PS, XD."""
 _MOST_LEAVES = 1 << 20
+_MOST_WORDS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ Memory = dict[int, bytes]
 def check_tables(image: Image) -> tuple[Violation, ...]:
     """Every difference between the tables in RAM and the manifest's mappings."""
     try:
+        _, fills = read_lists(image.loaded)
+        if sum(fill.count for fill in fills) > _MOST_WORDS:
+            return (Violation(LAW, "the loader's lists", "more words than any image needs"),)
         memory = expand(image)
     except (MetaosError, OverflowError) as error:
         return (Violation(LAW, "the loader's lists", str(error)),)

@@ -20,13 +20,13 @@ from metaos.link.layout import CODE_END
 from metaos.link.link import link
 from metaos.link.manifest import AccountEntry, Manifest, PortRange, Provenance, Served
 from metaos.link.parts import PHASES, Datum, DatumLine, Parts, Place, Window
+from metaos.link.phases import CHANGE_LENGTH, JMP_LENGTH
 from metaos.verify.decode import straight_lines
 
 SHADOW = 1 << 30
 CARD, UART = "00:03.0", "com.0"
 SPAN = Span("net/card.pattern", 7, 3, 9)
 FACT = "functions.00:03.0.device"
-CHANGE_LENGTH, JMP_LENGTH = 14, 5
 STRIDE, MEMORY, PORT = 12, 1, 2
 ROWS_LENGTH = 3 * STRIDE
 PAGES = (0, 0x3000)

@@ -84,7 +84,7 @@ def test_audit_reads_well_and_as_json() -> None:
         ("00:03.0", "facts functions.00:03.0.device"),
         (f"{ROWS + 4:#x}", "row"),
         ("rows.guard", "row"),
-        ("next", "mov eax, dword ptr [rip"),
+        ("next", "mov qword ptr [rip"),
         ("0", "loader"),
         (f"{GUARD_FILE:#x}", "guard+0x0"),
     ],

@@ -12,7 +12,6 @@ import pytest
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import SECTOR, TRAILER_LENGTH, Image, pack_image, read_image, write_image
 from metaos.link.manifest import AccountEntry, Manifest
-from metaos.verify import verify
 from metaos.verify.audit import audit, measure
 from metaos.verify.why import why
 from tests.verify.handmade import handmade
@@ -77,32 +76,29 @@ def lie(value: Any, pick: random.Random) -> Any:
     return pick.choice(ODD)
 
 
-def judged(image: Image) -> None:
+def judged(image: Image, pick: random.Random) -> None:
     """Run everything that reads an image."""
-    report = verify(image)
-    measure(image, "lie")
-    if not report.violations:
-        return
+    report = measure(image, "lie")
     assert all(v.law in range(1, 8) and v.place and v.message for v in report.violations)
-    try:
-        why(image, "00:03.0")
-        why(image, "steady+0x3")
-    except MetaosError as error:
-        assert error.message
+    if pick.random() < 0.1:
+        try:
+            why(image, pick.choice(("00:03.0", "steady+0x3", "00:03.0.csr")))
+        except MetaosError as error:
+            assert error.message
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_lies_in_the_manifest_and_the_account_end_in_a_report(seed: int) -> None:
     pick = random.Random(seed)
     manifest, account = msgspec.to_builtins(WHOLE.manifest), msgspec.to_builtins(WHOLE.account)
-    for _ in range(120):
+    for _ in range(200):
         told = lie(list(account) if pick.random() < 0.3 else manifest, pick)
         try:
             if isinstance(told, list):
                 entries = msgspec.convert(told, tuple[AccountEntry, ...])
-                judged(Image(WHOLE.data, WHOLE.manifest, entries))
+                judged(Image(WHOLE.data, WHOLE.manifest, entries), pick)
             else:
-                judged(Image(WHOLE.data, msgspec.convert(told, Manifest), WHOLE.account))
+                judged(Image(WHOLE.data, msgspec.convert(told, Manifest), WHOLE.account), pick)
         except msgspec.ValidationError:
             continue  # read_image says so: exit 4
 
@@ -119,11 +115,11 @@ def changed_somewhere(pick: random.Random, places: range) -> Image:
 def test_every_changed_code_byte_ends_in_a_report(seed: int) -> None:
     pick = random.Random(seed)
     codes = [phase.code_file[0] for phase in WHOLE.manifest.phases]
-    for _ in range(80):
+    for _ in range(100):
         part = pick.choice(codes)
-        judged(changed_somewhere(pick, range(part.start, part.end)))
+        judged(changed_somewhere(pick, range(part.start, part.end)), pick)
     for _ in range(10):
-        judged(changed_somewhere(pick, range(WHOLE.manifest.loaded_bytes)))
+        judged(changed_somewhere(pick, range(WHOLE.manifest.loaded_bytes)), pick)
 
 
 def test_the_account_beside_the_image_must_say_the_same(tmp_path: Path) -> None:
