@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping
 from metaos.ir.interpret import Memory, Ram, Region, run
 from metaos.ir.program import Program
 from metaos.link.parts import PHASES, Datum, Fill, Place
-from metaos.lower.lower import MEMORY, MEMORY_NEEDED, Lowered, guard
-from metaos.lower.stepper import NEXT
+from metaos.lower.lower import Lowered, guard
 from metaos.probe.machine import Machine
 from tests.fake.bus import MemoryBus
 from tests.fake.fault import FaultError
@@ -25,6 +24,8 @@ from tests.fake.world import World
 
 PLACES, WINDOWS, DATA = 0x200000, 0x10000000, 0x80000000
 NEEDED_KIB = 4096
+NEXT, MEMORY, MEMORY_NEEDED = "next", "memory_kib", "memory_needed_kib"
+"""Names that loader, linker and generated code share (metaos/link/parts.py)."""
 TEXT_MEMORY = 0xB8000
 
 

@@ -180,7 +180,10 @@ def _udp_length(source: random.Random, station: Station, frame: bytearray) -> No
 
 def _source_ip(source: random.Random, station: Station, frame: bytearray) -> None:
     first = source.choice((223, 224, 225, 239, 240, 255, 0, 127))
-    whole = source.choice((bytes([first, *source.randbytes(3)]), b"\xff" * 4, bytes(4), station.ip))
+    edge = source.choice(
+        (bytes([224, 0, 0, 0]), bytes([223, 255, 255, 255]), b"\xff" * 4, bytes(4))
+    )
+    whole = source.choice((bytes([first, *source.randbytes(3)]), edge, edge, station.ip))
     _put(frame, 26, whole)
 
 
