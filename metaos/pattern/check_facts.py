@@ -24,8 +24,10 @@ def one_meaning(pattern: Pattern, typer: Typer) -> None:
     for item in pattern.items:
         for name, of, span in _meanings(item):
             first = seen.setdefault(name, (of, span))
+            if first[0] == of:
+                continue
             at = typer.report.word(span, name)
-            if first[0] != of and not typer.report.said("E0210", at):
+            if not typer.report.said("E0210", at):
                 text = f"'{name}' is inherited and means something else, {first[1]}"
                 typer.say("E0210", text, at)
 

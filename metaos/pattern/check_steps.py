@@ -201,11 +201,15 @@ class Flow:
     def learn(self, row: s.Keep | s.Write) -> None:
         if isinstance(row, s.Write):
             self.write(row)
-        elif not self.is_register(row.value):
+            return
+        if not self.is_register(row.value):
             text = f"a learn row keeps a register, given '{spell(row.value)}'"
             self.typer.say("E0220", text, row.value.span)
-        else:
-            self.typer.number(row.value)
+            return
+        found = self.typer.number(row.value)
+        if found is not None and row.default >> found.bits:
+            text = f"{row.default:#x} does not fit the {found.bits} bits of '{row.name}'"
+            self.typer.say("E0203", text, row.span)
 
     # ---- steps
 

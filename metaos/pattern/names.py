@@ -33,7 +33,8 @@ def names_of(pattern: Pattern) -> dict[str, k.Kind]:
                         k.Array(register.name, reg, register.count) if many else reg
                     )
             case s.Learn(rows=rows):
-                names |= {r.name: k.number(32) for r in rows if isinstance(r, s.Keep)}
+                kept = (r for r in rows if isinstance(r, s.Keep))
+                names |= {r.name: _kept(r.value, pattern) for r in kept}
     return names
 
 
@@ -49,6 +50,17 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
     if pattern.class_name == CONFIG_CLASS:
         found |= {"function": k.FUNCTION, "bars": k.ANY_BAR}
     return found
+
+
+def _kept(value: s.Expr, pattern: Pattern) -> k.Kind:
+    """What a learn row keeps: a register, or one of its fields."""
+    of, name = (value.of, value.name) if isinstance(value, s.Member) else (value, "")
+    found = pattern.registers.get(of.text) if isinstance(of, s.Name) else None
+    if found is None:
+        return k.UNKNOWN
+    block, register = found
+    fields = {f.name: f.bits for f in register.fields}
+    return k.number(fields.get(name, 32) if name else block.bits)
 
 
 def _fact(kind: str, value: s.Expr) -> k.Kind:

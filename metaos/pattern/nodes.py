@@ -164,7 +164,7 @@ class Nodes(Transformer[Token, Any]):
         return s.Let(str(c[0]), c[1], c[2], c[3], self.span(meta))
 
     def keep(self, meta: Any, c: list[Any]) -> s.Keep:
-        return s.Keep(str(c[0]), c[1], number(c[2]), self.span(meta))
+        return s.Keep(str(c[0]), c[1], self.value(c[2]), self.span(meta))
 
     def write(self, meta: Any, c: list[Any]) -> s.Write:
         return s.Write(c[0], c[1], c[2], c[3], self.span(meta))

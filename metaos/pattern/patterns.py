@@ -147,6 +147,7 @@ def _ancestry(
     """The device's families, root first, itself last; None after a reported problem."""
     assert callable(say)
     chain = [device]
+    names = {device.name}
     while chain[0].kind == "member":
         parent = raw.get(chain[0].parent)
         if parent is None or parent.kind == "device":
@@ -154,10 +155,11 @@ def _ancestry(
             hint = did_you_mean(chain[0].parent, families)
             say("E0102", f"no family '{chain[0].parent}'", chain[0].span, hint)
             return None
-        if parent in chain:
+        if parent.name in names:
             say("E0103", f"'{device.name}' is a member of itself", device.span)
             return None
         chain.insert(0, parent)
+        names.add(parent.name)
     if chain[0].parent not in classes:
         hint = did_you_mean(chain[0].parent, classes)
         say("E0104", f"no class '{chain[0].parent}'", chain[0].span, hint)
@@ -169,17 +171,15 @@ def _inherit(
     device: s.Device, chain: tuple[s.Device, ...], classes: Mapping[str, s.ClassDef]
 ) -> Pattern:
     class_name = chain[0].parent
-    items: list[s.Item] = list(classes[class_name].items)
+    items: dict[object, s.Item] = {(type(i), i.name): i for i in classes[class_name].items}
     for ancestor in chain:
         for item in ancestor.items:
             name = getattr(item, "name", None)
-            if name is not None and not isinstance(item, s.Match):
-                items = [
-                    i for i in items
-                    if not (type(i) is type(item) and getattr(i, "name", None) == name)
-                ]  # fmt: skip
-            items.append(item)
+            named = name is not None and not isinstance(item, s.Match)
+            key: object = (type(item), name) if named else id(item)
+            items.pop(key, None)
+            items[key] = item
     family = chain[-2].name if len(chain) > 1 else ""
     return Pattern(
-        device.name, class_name, family, device.kind == "family", tuple(items), device.span
+        device.name, class_name, family, device.kind == "family", tuple(items.values()), device.span
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -39,14 +38,17 @@ class Report:
         """Where `word` stands in the line of `span`, from its start on; else `span`."""
         source = self.patterns.sources.get(span.file)
         line = source.line(span.line) if source is not None else ""
-        found = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)").search(line, span.column - 1)
-        if found is None:
-            return span
-        return Span(span.file, span.line, found.start() + 1, found.end() + 1)
+        start = line.find(word, span.column - 1)
+        while word and start >= 0:
+            end = start + len(word)
+            if not (_inside(line[start - 1 : start]) or _inside(line[end : end + 1])):
+                return Span(span.file, span.line, start + 1, end + 1)
+            start = line.find(word, end)
+        return span
 
     def near(self, word: str, known: Iterable[str]) -> str:
         """`did_you_mean`, as long as there are few problems: it takes its time."""
-        return "" if self.many else did_you_mean(word, known)
+        return "" if self.many or self._muted else did_you_mean(word, known)
 
     @contextmanager
     def muted(self) -> Iterator[None]:
@@ -60,6 +62,11 @@ class Report:
     def problems(self) -> tuple[Problem, ...]:
         """Everything found, in the order of the files."""
         return tuple(p for _, p in sorted(self._found.items(), key=_place))
+
+
+def _inside(character: str) -> bool:
+    """Whether a name goes on with a character."""
+    return character.isalnum() or character == "_"
 
 
 def _place(entry: tuple[tuple[str, Span, str], Problem]) -> tuple[str, int, int, str, str]:
