@@ -52,6 +52,7 @@ class Lowered:
     windows: tuple[Window, ...]
     data: tuple[Datum, ...]
     ports: tuple[PortRange, ...]
+    console_rows: tuple[Row, ...]
     guard_rows: tuple[Row, ...]
     texts: Texts
     config: ConfigAccess | None
@@ -63,8 +64,8 @@ def lower(bindings: Bindings) -> Lowered:
     config = config_access(work)
     ticks = clock_ticks(work)
     platform_places(work)
-    guard_rows = [r for p in work.consoles() for r in sequence_rows(work, p, "init")]
-    guard_rows += function_guards(work)
+    console_rows = [r for p in work.consoles() for r in sequence_rows(work, p, "init")]
+    guard_rows = function_guards(work)
     rows = init_rows(work)
     program, datum = stepper("init", tuple(rows), then="wipe", ticks=ticks, config=config)
     work.programs.append(program)
@@ -77,9 +78,10 @@ def lower(bindings: Bindings) -> Lowered:
         tuple(work.plans),
         tuple(work.programs),
         tuple(work.places),
-        windows(work, guard_rows, rows),
+        windows(work, [*console_rows, *guard_rows], rows),
         tuple(work.data),
         ports(work, ticks, config),
+        tuple(console_rows),
         tuple(guard_rows),
         work.texts,
         config,
@@ -89,7 +91,8 @@ def lower(bindings: Bindings) -> Lowered:
 def guard(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Program, tuple[Datum, ...]]:
     """The guard's program and table, and the report's texts, now complete."""
     texts = lowered.texts
-    rows = [feature_row(feature, texts) for feature in used]
+    rows = list(lowered.console_rows)  # so that what follows can be reported
+    rows += [feature_row(feature, texts) for feature in used]
     rows.append(memory_row(texts))
     rows += lowered.guard_rows
     program, datum = stepper("guard", tuple(rows), then="init", ticks=None, config=lowered.config)

@@ -220,10 +220,12 @@ class _Stepper:
         self.at = b.zext(b.load(32, CURSOR), 64)
         self.kind = self.column("kind")
         self.place, self.value = self.column("place"), self.column("value")
+        b.store(self.place, FAULT, FAULT_WORDS["place"])  # what a report shows
+        b.store(self.value, FAULT, FAULT_WORDS["wanted"])
+        b.store(self.column("site"), FAULT, FAULT_SITE)
         found = self.access()
         passed = b.eq(b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32))
         late = self.late(passed)
-        self.remember(found)
         step = b.select(passed, b.const(self.stride, 32), b.const(0, 32))
         cursor = b.add(b.trunc(self.at, 32), step)
         done = b.eq(cursor, b.const(self.stride * self.count, 32))
@@ -268,7 +270,10 @@ class _Stepper:
         return next((r.span for r in self.rows if r.kind in names), self.rows[0].span)
 
     def ports(self, found: Op) -> Op:
-        """Port and config accesses: string instructions that move 0 or 1 item."""
+        """Port and config accesses: string instructions that move 0 or 1 item.
+
+        What is found is left in the fault's words, where the report reads it.
+        """
         b = self.b
         latch = b.address(FAULT, FAULT_WORDS["found"])
         moves: list[tuple[str, int, Op]] = []
@@ -291,7 +296,6 @@ class _Stepper:
             write, test = self.is_kind(f"{space}.write"), self.is_kind(f"{space}.test")
             if write is not None:
                 with b.at(self.span(f"{space}.write")):
-                    b.store(self.value, FAULT, FAULT_WORDS["wanted"])
                     wanted = b.address(FAULT, FAULT_WORDS["wanted"])
                     b.outs(where, b.zext(write, 64), wanted, bits)
             if test is not None:
@@ -300,15 +304,20 @@ class _Stepper:
                         b.store(found, FAULT, FAULT_WORDS["found"])
                     reads = True
                     b.ins(where, b.zext(test, 64), latch, bits)
-        return b.load(32, FAULT, FAULT_WORDS["found"]) if reads else found
+        if not reads:
+            b.store(found, FAULT, FAULT_WORDS["found"])
+            return found
+        return b.load(32, FAULT, FAULT_WORDS["found"])
 
     def cpuid(self, found: Op) -> Op:
+        """Tests of CPUID registers; what was found so far for other rows."""
         for register in range(4):
             asked = self.is_kind(f"cpuid{register}.test")
             if asked is not None:
                 leaf = self.b.select(asked, self.place, self.b.const(0, 32))
                 answer = self.b.cpuid(leaf, self.b.const(0, 32), register)
                 found = self.b.select(asked, answer, found)
+                self.b.store(found, FAULT, FAULT_WORDS["found"])
         return found
 
     def late(self, passed: Op) -> Op:
@@ -324,10 +333,3 @@ class _Stepper:
         elapsed = b.add(b.load(32, ELAPSED), since)
         b.store(b.select(passed, b.const(0, 32), elapsed), ELAPSED)
         return b.ule(self.column("limit"), elapsed)
-
-    def remember(self, found: Op) -> None:
-        """Leave what the report shows."""
-        self.b.store(self.place, FAULT, FAULT_WORDS["place"])
-        self.b.store(self.value, FAULT, FAULT_WORDS["wanted"])
-        self.b.store(found, FAULT, FAULT_WORDS["found"])
-        self.b.store(self.column("site"), FAULT, FAULT_SITE)
