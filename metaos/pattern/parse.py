@@ -22,7 +22,7 @@ from metaos.pattern.nodes import Nodes
 
 # What a hostile text may cost: the largest rule we have has 5 KB, lines of 300 characters,
 # three brackets in each other and eight terms; no pass behind may meet an endless tree.
-MAX_CHARACTERS = 32 * 1024
+MAX_CHARACTERS = 24 * 1024
 MAX_LINE = 1_000
 MAX_DEPTH = 40
 MAX_NODES = 120

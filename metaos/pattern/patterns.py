@@ -9,7 +9,7 @@ inherited one. Names of devices, classes, layouts and services are global.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,6 +114,10 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
             Problem(code, message, span, hint, source.line(span.line) if source else "")
         )
 
+    def near(word: str, known: Iterable[str]) -> str:
+        """A hint, as long as there are few problems: it takes its time."""
+        return did_you_mean(word, known) if len(problems) < 40 else ""
+
     def collect(kind: str, nodes: Iterable[T]) -> dict[str, T]:
         found: dict[str, T] = {}
         for node in nodes:
@@ -130,7 +134,7 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
     services = collect("service", (x for f in files for x in f.services))
     devices: dict[str, Pattern] = {}
     for device in raw.values():
-        chain = _ancestry(device, raw, classes, say)
+        chain = _ancestry(device, raw, classes, say, near)
         if chain is not None:
             devices[device.name] = _inherit(device, chain, classes)
     if problems:
@@ -142,26 +146,26 @@ def _ancestry(
     device: s.Device,
     raw: Mapping[str, s.Device],
     classes: Mapping[str, s.ClassDef],
-    say: object,
+    say: Callable[[str, str, Span, str], None],
+    near: Callable[[str, Iterable[str]], str],
 ) -> tuple[s.Device, ...] | None:
     """The device's families, root first, itself last; None after a reported problem."""
-    assert callable(say)
     chain = [device]
     names = {device.name}
     while chain[0].kind == "member":
         parent = raw.get(chain[0].parent)
         if parent is None or parent.kind == "device":
             families = [d.name for d in raw.values() if d.kind != "device"]
-            hint = did_you_mean(chain[0].parent, families)
+            hint = near(chain[0].parent, families)
             say("E0102", f"no family '{chain[0].parent}'", chain[0].span, hint)
             return None
         if parent.name in names:
-            say("E0103", f"'{device.name}' is a member of itself", device.span)
+            say("E0103", f"'{device.name}' is a member of itself", device.span, "")
             return None
         chain.insert(0, parent)
         names.add(parent.name)
     if chain[0].parent not in classes:
-        hint = did_you_mean(chain[0].parent, classes)
+        hint = near(chain[0].parent, classes)
         say("E0104", f"no class '{chain[0].parent}'", chain[0].span, hint)
         return None
     return tuple(chain)
