@@ -1,6 +1,6 @@
 """The proof of the laws on finished bytes: `verify`; beside it `audit.audit` and `why.why`."""
 
-from metaos.verify.laws import LAWS, demand, verify
+from metaos.verify.laws import LAWS, verify
 from metaos.verify.report import Report, Violation
 
-__all__ = ["LAWS", "Report", "Violation", "demand", "verify"]
+__all__ = ["LAWS", "Report", "Violation", "verify"]

@@ -83,7 +83,7 @@ class AuditReport(Record, frozen=True, kw_only=True):
     indirect_branches: int
     calls: int
     indexed_bounded: int
-    indexed_by_type: int
+    indexed_unbounded: int
     unattributed_bytes: int
     devices: tuple[DeviceBytes, ...]
     violations: tuple[Broken, ...]
@@ -122,7 +122,7 @@ def measure(
         indirect_branches=report.transfers.indirect,
         calls=report.transfers.calls,
         indexed_bounded=report.bounded,
-        indexed_by_type=report.unbounded,
+        indexed_unbounded=report.unbounded,
         unattributed_bytes=unattributed(image),
         devices=_devices(image),
         violations=tuple(_broken(v) for v in (*report.violations, *more)),
@@ -233,8 +233,8 @@ def render(report: AuditReport) -> str:
         f" idle: {idle.reads} reads, {idle.writes} writes",
         f"  branches           {report.conditional_branches} conditional,"
         f" {report.indirect_branches} indirect, {report.calls} calls",
-        f"  indexed operands   {report.indexed_bounded} bounded by the bytes,"
-        f" {report.indexed_by_type} by their type",
+        f"  indexed operands   {report.indexed_bounded} proved to stay in their place,"
+        f" {report.indexed_unbounded} reads by their type only",
         f"  unattributed       {report.unattributed_bytes} bytes",
         *(f"  {d.address}  {d.pattern}: {d.content} bytes" for d in report.devices),
     ]

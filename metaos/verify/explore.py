@@ -13,17 +13,17 @@ from metaos.link.manifest import Symbol
 from metaos.verify.decode import Line, Step
 from metaos.verify.memory import Atlas
 from metaos.verify.values import Value, known
-from metaos.verify.walk import Access, Walk, walk
+from metaos.verify.walk import Access, Ground, Walk, walk
 
 CURSOR = "rows.cursor"
 """The place that holds the byte offset of the row to do next."""
 MOST_ROWS = 2048
 
 
-def explore(line: Line, atlas: Atlas, roots: tuple[int, ...], next_place: int) -> Walk:
+def explore(line: Line, atlas: Atlas, ground: Ground) -> Walk:
     """Every access of a phase. One walk with anything in the cursor, if rows cannot be told."""
     cursor = next((s for s in atlas.symbols if s.name == CURSOR), None)
-    plain = walk(line, atlas, roots, next_place)
+    plain = walk(line, atlas, ground)
     if cursor is None or not any(_touches(a, cursor) for a in plain.accesses):
         return plain
     end = max((len(data) for data in atlas.data.values()), default=0)
@@ -33,7 +33,7 @@ def explore(line: Line, atlas: Atlas, roots: tuple[int, ...], next_place: int) -
     loads: dict[tuple[int, Value], tuple[Step, Value]] = {}
     while pending:
         start = known(pending.pop())
-        one = walk(line, atlas, roots, next_place, {(cursor.linear, cursor.size): start})
+        one = walk(line, atlas, ground, {(cursor.linear, cursor.size): start})
         new = _next_cursors(one, cursor)
         if new is None or len(seen | new) > MOST_ROWS or max(new, default=0) > end:
             return plain

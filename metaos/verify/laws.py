@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from metaos.errors import Exit, MetaosError, Problem
 from metaos.link.image import Image
 from metaos.verify.account import check_account
 from metaos.verify.decode import Ledger, Line, ledger, straight_lines
@@ -26,8 +25,9 @@ from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.pages import check_pages
 from metaos.verify.places import Resolved, resolve
 from metaos.verify.report import Report, Touches, Violation
-from metaos.verify.tables import check_tables
-from metaos.verify.walk import Walk
+from metaos.verify.state import settle
+from metaos.verify.tables import Memory, check_tables, loaded_memory
+from metaos.verify.walk import Ground, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,16 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the checks look at."""
+    """What the checks look at. `memory` is RAM as the loader leaves it, by page; where its
+
+    lists cannot be followed, `unloadable` says why.
+    """
 
     image: Image
     book: Ledger
     phases: tuple[Followed, ...]
+    memory: Memory
+    unloadable: str
 
 
 Check = Callable[[Proof], Iterable[Violation]]
@@ -79,7 +84,7 @@ def _pages(proof: Proof) -> Iterable[Violation]:
 
 
 def _tables(proof: Proof) -> Iterable[Violation]:
-    return check_tables(proof.image)
+    return check_tables(proof.image, proof.memory, proof.unloadable)
 
 
 def _places(proof: Proof) -> Iterable[Violation]:
@@ -130,37 +135,18 @@ def verify(image: Image) -> Report:
     )
 
 
-def demand(image: Image) -> Report:
-    """`verify`, but a broken law is an error.
-
-    Raises:
-        MetaosError: exit LAW_BROKEN; a problem for each violation, with its law and place.
-    """
-    report = verify(image)
-    if not report.violations:
-        return report
-    problems = [
-        Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span) for v in report.violations
-    ]
-    raise MetaosError(
-        f"the image breaks law {report.violations[0].law} and is not written",
-        hint="this is a bug in metaos or in a pattern: docs/laws.md",
-        exit_code=Exit.LAW_BROKEN,
-        problems=problems,
-    )
-
-
 def follow(image: Image) -> Proof:
     """Decode and walk every phase of an image whose form is sound."""
     manifest, book = image.manifest, ledger(image)
-    next_place = manifest.symbol(manifest.next).linear
+    ground = Ground(manifest.roots, manifest.symbol(manifest.next).linear)
+    lines = [(line, atlas_of(image, line.name)) for line in straight_lines(image)]
+    memory, problem = loaded_memory(image)
+    _, walks = settle(lines, ground, manifest, memory, explore)
     phases = []
-    for line in straight_lines(image):
-        atlas = atlas_of(image, line.name)
-        walked = explore(line, atlas, manifest.roots, next_place)
+    for (line, atlas), walked in zip(lines, walks, strict=True):
         resolved, unresolved = resolve(line, walked, atlas, manifest, book)
         phases.append(Followed(line, atlas, walked, resolved, unresolved))
-    return Proof(image, book, tuple(phases))
+    return Proof(image, book, tuple(phases), memory, problem)
 
 
 def _indexed(proof: Proof) -> Counter[bool]:

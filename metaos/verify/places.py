@@ -6,8 +6,9 @@ through only if it is a declared one moved by whole shadow distances to where no
 that is what adding two gates yields on a path that both are open or closed, and such
 an access would fault before it touched anything.
 
-How far an index reaches is proved where the bytes show it (`bounded`); where they do not, the
-type of the state that the index was loaded from bounds it, and the operand is counted.
+How far an index reaches is proved from the bytes, with what the image's own state can hold
+(state.py): for everything that is written, and for what a string instruction touches. A read whose
+bound the bytes do not show is only counted.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
     bounded = None if access.address.exact and access.count is None else _bounded(access, hits)
     if access.count not in (None, NEVER) and not bounded:
         messages.append("a repeated string instruction may leave its place")
+    elif access.write and bounded is False and hits:
+        messages.append("its index may leave the place it is written to")
     real = [h for h in hits if not h.shadow]
     gated = len(found) > len(real) or _may_skip(access)
     devices = sorted({h.symbol.device for h in real})

@@ -52,8 +52,8 @@ class Touches:
 class Report:
     """The proof's result. `phases` are (name, instructions of one turn), in manifest order.
 
-    `bounded` and `unbounded` count memory operands with an index whose whole range is proved
-    to lie in its symbol, and those whose first address alone is (docs/laws.md, law 3).
+    `bounded` and `unbounded` count instructions with an index whose whole range is proved to
+    lie in its symbol, and those whose first address alone is (docs/laws.md, law 3).
     """
 
     violations: tuple[Violation, ...]

@@ -50,15 +50,21 @@ class Leaf:
 Memory = dict[int, bytes]
 
 
-def check_tables(image: Image) -> tuple[Violation, ...]:
-    """Every difference between the tables in RAM and the manifest's mappings."""
+def loaded_memory(image: Image) -> tuple[Memory, str]:
+    """RAM as the loader leaves it, by page; if its lists cannot be followed, why not."""
     try:
         _, fills = read_lists(image.loaded)
         if sum(fill.count for fill in fills) > _MOST_WORDS:
-            return (Violation(LAW, "the loader's lists", "more words than any image needs"),)
-        memory = expand(image)
+            return {}, "more words than any image needs"
+        return expand(image), ""
     except (MetaosError, OverflowError) as error:
-        return (Violation(LAW, "the loader's lists", str(error)),)
+        return {}, str(error)
+
+
+def check_tables(image: Image, memory: Memory, unloadable: str) -> tuple[Violation, ...]:
+    """Every difference between the tables in RAM and the manifest's mappings."""
+    if unloadable:
+        return (Violation(LAW, "the loader's lists", unloadable),)
     manifest = image.manifest
     violations: list[Violation] = []
     tables: set[int] = set()

@@ -11,7 +11,8 @@ the processor leaves undefined, and every instruction without a rule here, yield
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Any
 
@@ -30,6 +31,7 @@ ROW = 16
 STRINGS = {"stos": "w", "movs": "rw", "ins": "w", "outs": "r", "lods": "r"}
 """String instructions and what they do to memory; the last letter of a mnemonic is the width."""
 
+_READ_WRITE = 3
 _WIDTH = {"b": 1, "w": 2, "d": 4, "q": 8}
 
 
@@ -38,7 +40,8 @@ class Access:
     """One memory or port access of a step. Sizes in bytes.
 
     `address` is the linear address, or the port; `size` one unit's width; `count` how many
-    units a repeated string instruction makes (None: exactly one); `stored` what is written.
+    units a repeated string instruction makes (None: exactly one); `stored` what is written
+    where the address is no shadow.
     """
 
     step: Step
@@ -60,19 +63,33 @@ class Walk:
     rows: int = 0
 
 
-Cells = dict[tuple[int, int], Value]
-"""What memory is known to hold, by linear address and size."""
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What each element of a place can hold; `size` of one in bytes."""
+
+    size: int
+    value: Value
 
 
-def walk(
-    line: Line,
-    atlas: Atlas,
-    roots: tuple[int, ...],
-    next_place: int,
-    cells: Cells | None = None,
-) -> Walk:
-    """Follow `line` once, from its first instruction to its last; `cells` hold at its start."""
-    walker = Walker(atlas, roots, next_place, cells)
+@dataclass(frozen=True)
+class Ground:
+    """What every walk stands on: the listed roots, the place `next`, what places can hold."""
+
+    roots: tuple[int, ...]
+    next_place: int
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+
+    def with_cells(self, cells: Mapping[str, Cell]) -> Ground:
+        return replace(self, cells=cells)
+
+
+Words = dict[tuple[int, int], Value]
+"""What memory is known to hold in this turn, by linear address and size."""
+
+
+def walk(line: Line, atlas: Atlas, ground: Ground, words: Words | None = None) -> Walk:
+    """Follow `line` once, from its first instruction to its last; `words` hold at its start."""
+    walker = Walker(atlas, ground, words)
     for step in line.steps:
         walker.take(step)
     return Walk(tuple(walker.accesses), tuple(walker.roots))
@@ -81,18 +98,16 @@ def walk(
 class Walker:
     """The state of one walk; semantics.py holds what each instruction does to it."""
 
-    def __init__(
-        self, atlas: Atlas, roots: tuple[int, ...], next_place: int, cells: Cells | None = None
-    ) -> None:
+    def __init__(self, atlas: Atlas, ground: Ground, words: Words | None = None) -> None:
         self.registers = Registers()
         self.accesses: list[Access] = []
         self.roots: list[tuple[Step, Value]] = []
         self.flags: Flags | None = None
         self._atlas = atlas
-        self._allowed = roots
-        self._next = next_place
-        self._cells: Cells = dict(cells or {})
+        self._ground = ground
+        self._words: Words = dict(words or {})
         self._step: Step
+        self._gated = False
         stack = next((s for s in atlas.symbols if s.name == "stack"), None)
         if stack is not None:
             self.registers.write("rsp", known(stack.linear + stack.size))
@@ -114,6 +129,8 @@ class Walker:
             RULES[name](self, insn.operands)
         else:
             self._unknown(insn)
+        if self._gated:
+            self._gated, self.flags = False, None
 
     # Operands
 
@@ -135,6 +152,10 @@ class Walker:
         self.accesses.append(
             Access(self._step, "memory", address, operand.size, read=True, write=False)
         )
+        if operand.access == _READ_WRITE and self._step.mnemonic != "xchg":
+            real = self._unshadowed(address)
+            self._gated = real != address
+            address = real
         return self._load(address, operand.size)
 
     def write(self, operand: Any, value: Value) -> None:
@@ -161,6 +182,16 @@ class Walker:
             Access(self._step, "memory", address, size, read=read, write=True, stored=value)
         )
 
+    def _unshadowed(self, address: Value) -> Value:
+        """The address without its shadows, for an operand that is read to be written again.
+
+        What is written to a shadow is nobody's concern, so `Access.stored` is what the real place
+        gets; the flags, which the shadow's content reaches too, are dropped by `take`.
+        """
+        found = {base: self._atlas.find(base, 1) for base in address.bases}
+        real = frozenset(base for base, located in found.items() if located and not located.shadow)
+        return Value(real, address.high, address.step) if real else address
+
     def address(self, operand: Any) -> Value:
         """The linear address of a memory operand, modulo 2^64."""
         memory, insn = operand.mem, self._step.insn
@@ -183,12 +214,25 @@ class Walker:
         if address.exact and len(address.bases) == 1:
             (linear,) = address.bases
             for whole in (8, 4, 2, 1):
-                if whole >= size and (linear, whole) in self._cells:
-                    return narrow(self._cells[linear, whole], size * 8)
-            if linear == self._next and size in (4, 8):
-                return narrow(known(*self._allowed), size * 8)
+                if whole >= size and (linear, whole) in self._words:
+                    return narrow(self._words[linear, whole], size * 8)
+            if linear == self._ground.next_place and size in (4, 8):
+                return narrow(known(*self._ground.roots), size * 8)
         listed = self._constants(address, size)
-        return unknown(size * 8) if listed is None else listed
+        return self._settled(address, size) if listed is None else listed
+
+    def _settled(self, address: Value, size: int) -> Value:
+        """What the place at these addresses can hold, if it is one that is followed."""
+        names = set()
+        for linear in address.bases:
+            located = self._atlas.find(linear, size)
+            if located is None or located.shadow or located.offset % size:
+                return unknown(size * 8)
+            names.add(located.symbol.name)
+        cell = self._ground.cells.get(names.pop()) if len(names) == 1 else None
+        if cell is None or cell.size != size or (address.high and address.step % size):
+            return unknown(size * 8)
+        return cell.value
 
     def _constants(self, address: Value, size: int) -> Value | None:
         """What read-only data holds at any of these addresses; None if not all is such data."""
@@ -210,19 +254,19 @@ class Walker:
         if address.exact and len(address.bases) == 1:
             (linear,) = address.bases
             self._forget(linear, linear + size)
-            self._cells[linear, size] = value
+            self._words[linear, size] = value
             return
         for linear in address.bases:
             located = self._atlas.find(linear, 1)
             if located is None:
-                self._cells.clear()
+                self._words.clear()
             elif not located.shadow:
                 start = located.symbol.linear
                 self._forget(start, start + located.symbol.size)
 
     def _forget(self, start: int, end: int) -> None:
-        for at, size in [key for key in self._cells if key[0] < end and start < sum(key)]:
-            del self._cells[at, size]
+        for at, size in [key for key in self._words if key[0] < end and start < sum(key)]:
+            del self._words[at, size]
 
     # Instructions that are no arithmetic
 

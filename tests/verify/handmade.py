@@ -91,7 +91,7 @@ NEXT, CURSOR, ROWS = _SYMBOLS["next"], _SYMBOLS["rows.cursor"], _SYMBOLS["rows.g
 TABLE, HEAD, BYTES = (_SYMBOLS[f"{CARD}.{name}"] for name in ("rx", "head", "bytes"))
 WINDOW = _SYMBOLS[f"{CARD}.csr"]
 ROOTS = {phase: _SYMBOLS[f"root.{phase}"] for phase in ("guard", "wipe", "steady")}
-ROW_LIST = ((WINDOW, 1, MEMORY), (0x3F8, 0x41, PORT), (WINDOW + 0x3818, 2, MEMORY))
+ROW_LIST = ((WINDOW, TABLE, MEMORY), (0x3F8, 0x41, PORT), (WINDOW + 0x3818, 2, MEMORY))
 ROW_DATA = b"".join(struct.pack("<III", *row) for row in ROW_LIST)
 
 GUARD = f"""

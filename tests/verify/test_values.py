@@ -27,7 +27,7 @@ from metaos.verify.values import (
     unknown,
     widen_signed,
 )
-from metaos.verify.walk import Walker
+from metaos.verify.walk import Ground, Walker
 from tests.verify.handmade import (
     NEXT,
     ROOTS,
@@ -88,7 +88,7 @@ def test_every_register_is_what_the_walk_says_it_can_be(seed: int) -> None:
     text = "\n".join([*sets, *(line(pick) for _ in range(25))])
     image = handmade(steady_bytes=assemble(text, CODE_END - 0x1000))
     steady = straight_lines(image)[-1]
-    walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
+    walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
     engine: Any = unicorn
     machine = engine.Uc(engine.UC_ARCH_X86, engine.UC_MODE_64)
     start = steady.phase.code_linear
@@ -140,11 +140,11 @@ def test_a_gate_stays_apart_from_an_index() -> None:
 def test_each_row_is_walked_by_itself() -> None:
     image = handmade()
     guard = straight_lines(image)[0]
-    found = explore(guard, atlas_of(image, "guard"), tuple(ROOTS.values()), NEXT)
+    found = explore(guard, atlas_of(image, "guard"), Ground(tuple(ROOTS.values()), NEXT))
     assert found.rows == len(ROW_LIST)
     stores = [a for a in found.accesses if a.write and a.step.text.startswith("mov dword ptr [rdi")]
     assert {(*a.address.bases, *a.stored.bases) for a in stores} == {
-        (WINDOW, 1),
+        (WINDOW, TABLE),
         (TABLE + SHADOW, 0x41),
         (WINDOW + 0x3818, 2),
     }
@@ -156,7 +156,7 @@ def test_each_row_is_walked_by_itself() -> None:
 def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
     image = handmade(steady="mov ecx, 0x200000\nmov [0x200110], ecx\nmov edx, [0x200110]")
     steady = straight_lines(image)[-1]
-    walker = Walker(atlas_of(image, "steady"), image.manifest.roots, NEXT)
+    walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
     for step in steady.steps:
         walker.take(step)
     assert walker.registers.read("rdx") == known(0x200000)
