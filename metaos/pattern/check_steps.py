@@ -32,7 +32,7 @@ class Flow:
     pattern: Pattern
     typer: Typer
     pages: dict[Page, int | None] = field(default_factory=dict)
-    guarded: bool = False
+    guarded_read: bool = False
     in_turn: bool = False
     popped: dict[str, Any] = field(default_factory=dict)
     lets: dict[str, s.Step] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Flow:
             self.turn(turn, after_init)
 
     def start(self, pages: Mapping[Page, int | None]) -> None:
-        self.pages, self.guarded, self.popped = dict(pages), False, {}
+        self.pages, self.guarded_read, self.popped = dict(pages), False, {}
 
     def turn(self, turn: s.Turn, begin: Mapping[Page, int | None]) -> None:
         """The turn again and again: it begins as init ends, and as it ends itself."""
@@ -96,7 +96,7 @@ class Flow:
     def pop(self, name: str, node: s.Expr) -> None:
         """Reading clears: only when wanted, once a turn."""
         at = self.typer.report.word(node.span, name)
-        if not self.guarded:
+        if not self.guarded_read:
             hint = f"say when: x = {name} when CONDITION else 0"
             self.typer.say("E0214", f"'{name}' is rc: reading clears it, here always", at, hint)
         elif name in self.popped:
@@ -251,26 +251,30 @@ class Flow:
 
     def let(self, step: s.Let) -> None:
         self.typer.condition(step.guard)
-        before, self.guarded = self.guarded, self.guarded or step.guard is not None
+        self.guarded_read = step.guard is not None
         kind = self.typer.kind(step.value)
         if not isinstance(kind, k.Element) or step.guard is not None:
             kind = self.typer.value(kind, step.value) or k.UNKNOWN
-        self.guarded = before
+        self.guarded_read = False
         if step.default is not None and isinstance(kind, k.Num):
             self.typer.fits(step.default, kind.bits, step.name)
         self.name(step.name, kind, step)
 
     def when(self, step: s.When) -> None:
         self.typer.condition(step.guard)
-        before, self.guarded = self.guarded, True
         pages = dict(self.pages)
         self.steps(step.body)
-        self.guarded = before
         self.pages = _merged(pages, self.pages)
 
     def write(self, step: s.Write) -> None:
         self.typer.condition(step.guard)
         self.typer.condition(step.given)
+        if self.in_turn and step.given is not None:
+            text = "'given' chooses rows when the image is built, a turn has none"
+            self.typer.say("E0256", text, step.given.span, "say 'when'")
+        elif not self.in_turn and step.guard is not None:
+            text = "a row is written always, 'when' guards the steps of a turn"
+            self.typer.say("E0256", text, step.guard.span, "what is known at build time: 'given'")
         target, value = step.target, step.value
         always = step.guard is None and step.given is None
         if isinstance(target, s.Slice):
