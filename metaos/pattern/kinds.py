@@ -127,6 +127,7 @@ FUNCTION = Names(
         "class_revision": number(32),
         "subsystem": number(32),
         "has_subsystem": BIT,
+        "alone": BIT,
     },
 )
 """The function of which a guard's rows speak."""
