@@ -103,11 +103,12 @@ def mapped(counters: Path) -> mmap.mmap:
 
 def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
     """The counters as they are now; `names` are the phases in the manifest's order."""
-    magic, _, turns, _, started, steady = struct.unpack_from("<6Q", view, 0)
+    held = view[:]  # in one go: the machine runs on
+    magic, _, turns, _, started, steady = struct.unpack_from("<6Q", held, 0)
     if magic != _MAGIC:
         raise MetaosError("the counting plugin did not start")
     owners = {
-        name: Counter(*struct.unpack_from("<3Q", view, _COUNTERS_AT + _COUNTER * i))
+        name: Counter(*struct.unpack_from("<3Q", held, _COUNTERS_AT + _COUNTER * i))
         for i, name in enumerate((*_OWNERS, *names))
     }
     return Counters(turns, started, steady, owners)

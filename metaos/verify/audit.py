@@ -78,6 +78,7 @@ class AuditReport(Record, frozen=True, kw_only=True):
     loaded_sectors: int
     loop_instructions: int
     phase_instructions: dict[str, int]
+    largest_repeats: dict[str, int]
     device_accesses: DeviceAccesses
     conditional_branches: int
     indirect_branches: int
@@ -117,6 +118,7 @@ def measure(
         loaded_sectors=manifest.loaded_sectors,
         loop_instructions=report.instructions("steady"),
         phase_instructions=dict(report.phases),
+        largest_repeats=dict(report.repeats),
         device_accesses=_accesses(report, image),
         conditional_branches=report.transfers.conditional,
         indirect_branches=report.transfers.indirect,

@@ -69,8 +69,9 @@ def check_bounds(line: Line, walked: Walk, book: Ledger) -> Iterator[Violation]:
 
 def largest_counts(line: Line, walked: Walk) -> Iterator[tuple[str, int]]:
     """The place and the largest count of each repeated string instruction."""
-    seen = set()
+    largest: dict[int, int] = {}
     for access in walked.accesses:
-        if access.count is not None and access.step.offset not in seen:
-            seen.add(access.step.offset)
-            yield line.place(access.step.offset), access.count.top
+        if access.count is not None:
+            offset = access.step.offset
+            largest[offset] = max(largest.get(offset, 0), access.count.top)
+    yield from ((line.place(offset), count) for offset, count in sorted(largest.items()))

@@ -20,7 +20,7 @@ from metaos.verify.decode import Ledger, Line, ledger, straight_lines
 from metaos.verify.explore import explore
 from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
-from metaos.verify.guarded import check_bounds, check_features
+from metaos.verify.guarded import check_bounds, check_features, largest_counts
 from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.pages import check_pages
 from metaos.verify.places import Resolved, resolve
@@ -132,6 +132,7 @@ def verify(image: Image) -> Report:
         _touches(proof),
         indexed[True],
         indexed[False],
+        tuple(item for one in proof.phases for item in largest_counts(one.line, one.walked)),
     )
 
 

@@ -54,6 +54,7 @@ class Report:
 
     `bounded` and `unbounded` count instructions with an index whose whole range is proved to
     lie in its symbol, and those whose first address alone is (docs/laws.md, law 3).
+    `repeats` are the repeated string instructions with their largest counts.
     """
 
     violations: tuple[Violation, ...]
@@ -62,6 +63,7 @@ class Report:
     touches: tuple[Touches, ...] = ()
     bounded: int = 0
     unbounded: int = 0
+    repeats: tuple[tuple[str, int], ...] = ()
 
     def instructions(self, phase: str) -> int:
         """Instructions of one turn of `phase`; 0 if the image has none."""

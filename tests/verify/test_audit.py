@@ -33,6 +33,9 @@ def test_audit_measures_what_is_there() -> None:
     assert report.loop_instructions == STEADY_TURN
     assert report.phase_instructions["guard"] == GUARD_TURN
     assert report.unattributed_bytes == 0
+    repeats = [(place.split("+")[0], count) for place, count in report.largest_repeats.items()]
+    assert ("steady", 1) in repeats and ("guard", 1) in repeats
+    assert all(count > 1 for phase, count in repeats if phase == "wipe")
     assert [d.address for d in report.devices] == [CARD, UART]
     card = report.devices[0]
     assert card.content == sum(card.kinds.values()) <= card.bytes
