@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from metaos.emit.target import CpuFeature
 from metaos.lower.plan import DevicePlan, fail
@@ -111,6 +111,7 @@ def function_guards(work: Work) -> list[Row]:
             "function.class_revision": function.class_code << 8 | function.revision,
             "function.subsystem": function.subsystem_device << 16 | function.subsystem_vendor,
             "function.has_subsystem": int(function.header_type & 0x7F == 0),
+            "function.alone": int(function.address.endswith(".0") and not _of_several(function)),
         }
         facts = (f"functions.{function.address}",)
         lowering = RowLowering(rule, work.texts, names, {}, config_address(function.address), facts)
@@ -124,19 +125,35 @@ def function_guards(work: Work) -> list[Row]:
 
 
 def free_slots(functions: tuple[Function, ...]) -> tuple[str, ...]:
-    """Where a function could be that is not there: slots of used buses, and the other
-    functions of multi-function devices (header type bit 7).
+    """Where a function could be that is not there: slots of all buses, those behind bridges
+    with nothing on them too, and the other functions of multi-function devices.
 
-    Source: PCI Local Bus Specification 3.0 §3.2.2.3.4, §6.2.1.
+    Source: PCI Local Bus Specification 3.0 §3.2.2.3.4.
     """
     present = {f.address for f in functions}
-    many = {f.address[:5] for f in functions if f.address.endswith(".0") and f.header_type & 0x80}
+    many = {f.address[:5] for f in functions if f.address.endswith(".0") and _of_several(f)}
     free = []
-    for bus in sorted({f.address[:2] for f in functions}):
+    for bus in sorted({f.address[:2] for f in functions} | set(_buses_behind(functions))):
         for slot in (f"{bus}:{device:02x}" for device in range(32)):
             numbers = range(8) if slot in many else range(1)
             free += [a for n in numbers if (a := f"{slot}.{n}") not in present]
     return tuple(free)
+
+
+def _of_several(function: Function) -> bool:
+    """Header type bit 7: the device may have more functions. Source: PCI 3.0 §6.2.1."""
+    return bool(function.header_type & 0x80)
+
+
+def _buses_behind(functions: tuple[Function, ...]) -> Iterator[str]:
+    """The secondary bus of every bridge: header type 1, config byte 0x19; 0 before firmware.
+
+    Source: PCI-to-PCI Bridge Architecture Specification 1.2 §3.2.5.4.
+    """
+    for function in functions:
+        bus = function.config[2 * 0x19 : 2 * 0x19 + 2]
+        if function.header_type & 0x7F == 1 and bus != "00":
+            yield bus
 
 
 def feature_row(feature: CpuFeature, texts: Texts) -> Row:
