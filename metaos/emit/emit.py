@@ -121,7 +121,11 @@ def _lines(elf: ELFFile, size: int) -> tuple[Line, ...]:
         table = dwarf.line_program_for_CU(unit)
         if table is None:
             continue
-        names = [entry.name.decode() for entry in table["file_entry"]]
+        folders = ["", *(name.decode() for name in table["include_directory"])]
+        names = [
+            "/".join(filter(None, (folders[entry.dir_index], entry.name.decode())))
+            for entry in table["file_entry"]
+        ]
         for entry in table.get_entries():
             state = entry.state
             if state is None or state.end_sequence:
