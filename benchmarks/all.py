@@ -42,7 +42,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, object, str]]:
     yield "content bytes, loader included", sizes["content_bytes"], "3,072"
     yield "sectors loaded", sizes["sectors_loaded"], ""
     for address, device in sizes["devices"].items():
-        yield f"content bytes of {address} {device['pattern']}", device["content_bytes"], ""
+        both = f"{device['content_bytes']} / {device['driver_alone']}"
+        yield f"content bytes of {address} {device['pattern']} / without services", both, ""
     yield "instructions of a steady turn, consoles included", sizes["loop_instructions"], "150"
     after = answered["conditional_branches_after_handover"]
     yield "conditional branches after the hand-over", after, "0"

@@ -119,7 +119,7 @@ static void on_turn(unsigned int cpu, void *data) {
     if ((phase[i].flags & 1) && !shared->steady_turns++) shared->steady_ns = now();
 }
 
-/* Code outside the phases is charged as it is executed, by `stage`: the same bytes at one address may
+/* Code outside the phases is charged as it is executed, by `stage`: the same bytes at one place may
  * run in several (the firmware's interrupt handlers before, during and after the loader). */
 static void on_other(unsigned int cpu, void *data) {
     (void)cpu;

@@ -1,23 +1,29 @@
 """What an image's bytes are, from its account. `python -m benchmarks.size IMAGE [--json]`
 
 Content bytes are loaded and neither zero nor padding, the loader's included. A device's are
-those that the account gives to it: code, rows, tables and texts.
+those that the account gives to it: code, rows, tables and texts. The driver alone is what comes
+from other files than those of services, whose code is spliced into the device's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from benchmarks.harness import fail
 from metaos.errors import MetaosError
+from metaos.link.image import read_image
 from metaos.verify.audit import audit
+
+SERVICES = "services/"
+"""The folder of patterns whose code is no driver's."""
 
 
 def measure(image: Path) -> dict[str, object]:
     """The sizes that the audit finds."""
-    report = audit(image)
+    report, files = audit(image), _by_file(image)
     return {
         "content_bytes": report.content_bytes,
         "content_by_kind": report.content_by_kind,
@@ -31,11 +37,28 @@ def measure(image: Path) -> dict[str, object]:
                 "pattern": device.pattern,
                 "content_bytes": device.content,
                 "bytes": device.bytes,
-                **device.kinds,
+                "driver_alone": sum(
+                    count
+                    for file, count in files[device.address].items()
+                    if not file.startswith(SERVICES)
+                ),
+                "kinds": device.kinds,
+                "files": dict(files[device.address]),
             }
             for device in report.devices
         },
     }
+
+
+def _by_file(path: Path) -> defaultdict[str, Counter[str]]:
+    """Content bytes by device and pattern file."""
+    image = read_image(path)
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for entry in image.account:
+        part = image.loaded[entry.start : entry.end]
+        if entry.device and len(part) > part.count(0):
+            found[entry.device][entry.file] += len(part) - part.count(0)
+    return found
 
 
 def main() -> None:

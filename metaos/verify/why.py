@@ -106,11 +106,14 @@ def _address(image: Image, lines: tuple[Line, ...], number: int) -> Iterator[Ori
 
 
 def _symbol(image: Image, lines: tuple[Line, ...], symbol: Symbol) -> Iterator[Origin]:
-    """A symbol's own bytes if it has any, and every instruction that can touch it."""
+    """A symbol's own bytes, what else names it, and every instruction that can touch it."""
     for part in symbol.file:
         for entry in image.account:
             if entry.start < part.end and part.start < entry.end:
                 yield _origin(lines, entry, entry.start)
+    for entry in image.account:
+        if symbol.name in entry.symbols and entry.kind != "code":
+            yield _origin(lines, entry, entry.start)
     yield from _touching(image, lines, symbol, None)
 
 

@@ -89,8 +89,7 @@ def test_an_answering_machine_executes_no_conditional_branch(image: tuple[Path, 
 
 @pytest.mark.qemu
 def test_booting_takes_a_row_a_turn_and_few_instructions(image: tuple[Path, Image]) -> None:
-    path, built = image
-    found = boot.measure(path)
+    found = boot.measure(image[0])
     rows, turns = found["rows"], found["turns"]
     assert isinstance(rows, dict) and isinstance(turns, dict)
     assert rows["guard"] > 10 and turns["guard"] == rows["guard"]
