@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import msgspec
+
 from metaos.errors import Source
+from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
+from metaos.pipeline import build
+from metaos.probe.machine import Function
+from metaos.probe.store import read_machine
+from metaos.resources import PATTERNS
 from tests.pattern.load import problems_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +58,27 @@ def test_every_code_is_on_the_page() -> None:
         written |= set(re.findall(r'"(E0\d{3})"', module.read_text("utf-8")))
     listed = set(re.findall(r"^\| (E0\d{3}) \|", PAGE, re.MULTILINE))
     assert listed == written
+
+
+def test_the_examples_make_an_image(tmp_path: Path) -> None:
+    """What the page shows can be generated: with the classes alone, for a machine with its card."""
+    shutil.copytree(PATTERNS / "classes", tmp_path / "classes")
+    (tmp_path / "page.pattern").write_text(examples().text, "utf-8")
+    machine = read_machine(ROOT / "tests" / "data" / "machines" / "pc-e1000.json")
+    functions = tuple(_other_card(f) for f in machine.functions)
+    machine = msgspec.structs.replace(machine, functions=functions)
+    system = System(name="page", address="10.0.2.15/24", services=("greeting", "hello"))
+    image = build(machine, system=system, pattern_dirs=[tmp_path])
+    assert {d.pattern for d in image.manifest.provenance.devices} >= {
+        "a100x",
+        "a100_line",
+        "a100_host",
+    }
+
+
+def _other_card(function: Function) -> Function:
+    """The machine's network card as the page's."""
+    if function.class_code != 0x020000:
+        return function
+    config = "ce1a0001" + function.config[8:]
+    return msgspec.structs.replace(function, vendor=0x1ACE, device=0x0100, config=config)
