@@ -11,36 +11,10 @@ from lark import Token, Transformer, Tree, v_args
 
 from metaos.errors import MetaosError, Problem, Source, Span
 from metaos.pattern import syntax as s
+from metaos.pattern.numbers import number, short
 
 MAX_BITS = 8 * 65_536
 NANOSECONDS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-
-
-def number(text: str) -> int:
-    """The value of a NUMBER token: decimal, 0x, 0b or a dotted quad, at most 64 bits.
-
-    Raises `ValueError` with what is wrong with it.
-    """
-    if "." in text:
-        value = 0
-        for part in text.split("."):
-            if len(part) > 3 or int(part) > 0xFF:
-                raise ValueError(f"'{_short(part)}' is not one byte of a dotted number")
-            value = value << 8 | int(part)
-        return value
-    digits = text.replace("_", "")
-    if len(digits) > 66:
-        raise ValueError(f"the number '{_short(text)}' has more than 64 bits")
-    if digits in ("0x", "0b"):
-        raise ValueError(f"'{text}' has no digits")
-    value = int(digits, 0) if digits[:2] in ("0x", "0b") else int(digits)
-    if value >> 64:
-        raise ValueError(f"the number '{_short(text)}' has more than 64 bits")
-    return value
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:20]}..."
 
 
 def _placed(rows: list[tuple[str, int, Span]], size: int) -> tuple[s.Field, ...]:
@@ -83,7 +57,7 @@ class Nodes(Transformer[Token, Any]):
         """The bits of `u32`."""
         digits = token[1:]
         if len(digits) > 4:
-            raise self.error("E0009", f"a width of '{_short(token)}' is too much", self.at(token))
+            raise self.error("E0009", f"a width of '{short(token)}' is too much", self.at(token))
         return int(digits)
 
     def at(self, token: Token) -> Span:

@@ -10,7 +10,6 @@ pure and total; a number is as wide as its widest part, a constant as wide as it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeGuard
 
 from metaos.errors import Span
 from metaos.pattern import kinds as k
@@ -19,7 +18,7 @@ from metaos.pattern.arithmetic import OPERATIONS, sized
 from metaos.pattern.report import Report
 from metaos.pattern.spell import spell
 from metaos.pattern.words import bits as bits_of
-from metaos.pattern.words import spoken, way_out
+from metaos.pattern.words import compares, low_bits, meant, spoken, way_out
 
 Read = Callable[[k.Reg, s.Expr], None]
 
@@ -124,7 +123,7 @@ class Typer:
         elif found.bits > bits and found.top >> bits:
             self.say(
                 "E0203", f"{bits_of(found.bits)} do not fit the {bits_of(bits)} of '{what}'",
-                node.span, f"say which bits: {_low_bits(node, bits)}",
+                node.span, f"say which bits: {low_bits(node, bits)}",
             )  # fmt: skip
 
     def record(self, node: s.Record, fields: tuple[s.Field, ...], what: str) -> None:
@@ -228,7 +227,7 @@ class Typer:
             reach = min(found.top, (1 << found.bits) - 1)
             message = f"'{name}' has {count} elements, '{spell(index)}' can be {reach}"
             bits = count.bit_length() - 1
-            hint = f"{bits_of(bits)} cannot leave it: {_low_bits(index, bits)}"
+            hint = f"{bits_of(bits)} cannot leave it: {low_bits(index, bits)}"
             self.say("E0207", message, index.span, hint if bits else "")
 
     def _bit(self, node: s.Index, of: k.Kind, found: k.Num | None, index: s.Expr) -> None:
@@ -346,8 +345,8 @@ class Typer:
     def _same_sort(self, node: s.Binary, a: k.Num, b: k.Num) -> None:
         """`x & 1 == 1` means `x & (1 == 1)`."""
         for wide, narrow, comparison in ((a, b, node.right), (b, a, node.left)):
-            if narrow.truth and wide.top > 1 and _compares(comparison):
-                hint = f"comparisons bind tighter; is {spell(_meant(node, comparison))} meant?"
+            if narrow.truth and wide.top > 1 and compares(comparison):
+                hint = f"comparisons bind tighter; is {spell(meant(node, comparison))} meant?"
                 self.say(
                     "E0209", f"'{node.operator}' joins {bits_of(wide.bits)} with the truth of "
                     f"'{spell(comparison)}'", node.span, hint,
@@ -385,26 +384,6 @@ class Typer:
             if node.function == "update" or not isinstance(kind, k.Stretch):
                 self.value(kind, argument)
         return k.number(16)
-
-
-def _low_bits(node: s.Expr, bits: int) -> str:
-    """An expression cut to its lowest bits, as text."""
-    high, low = s.Number(bits - 1, node.span), s.Number(0, node.span)
-    return spell(s.Slice(node, high, low, node.span))
-
-
-def _compares(node: s.Expr) -> TypeGuard[s.Binary]:
-    return isinstance(node, s.Binary) and node.operator in ("==", "!=", "<", "<=")
-
-
-def _meant(node: s.Binary, comparison: s.Binary) -> s.Binary:
-    """`(x & 1) == 1` for `x & (1 == 1)`, `r == (x | 1)` for `(r == x) | 1`."""
-    left, right = comparison.left, comparison.right
-    if comparison is node.right:
-        left = s.Binary(node.operator, node.left, left, node.span)
-    else:
-        right = s.Binary(node.operator, right, node.right, node.span)
-    return s.Binary(comparison.operator, left, right, node.span)
 
 
 def _end(node: s.Expr, word: str) -> Span:

@@ -1,6 +1,8 @@
-"""Words for messages: `bits(3)`, `spoken(kind)`, `way_out(kind, expression)`."""
+"""Words for messages: `bits(3)`, `spoken(kind)`, what somebody may have meant."""
 
 from __future__ import annotations
+
+from typing import TypeGuard
 
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
@@ -50,3 +52,24 @@ def way_out(kind: k.Kind, node: s.Expr) -> str:
         case k.Names(members=members):
             return f"it has {', '.join(sorted(members))}"
     return ""
+
+
+def low_bits(node: s.Expr, bits: int) -> str:
+    """An expression cut to its lowest bits, as text."""
+    high, low = s.Number(bits - 1, node.span), s.Number(0, node.span)
+    return spell(s.Slice(node, high, low, node.span))
+
+
+def compares(node: s.Expr) -> TypeGuard[s.Binary]:
+    """Whether an expression is a comparison."""
+    return isinstance(node, s.Binary) and node.operator in ("==", "!=", "<", "<=")
+
+
+def meant(node: s.Binary, comparison: s.Binary) -> s.Binary:
+    """`(x & 1) == 1` for `x & (1 == 1)`, `r == (x | 1)` for `(r == x) | 1`."""
+    left, right = comparison.left, comparison.right
+    if comparison is node.right:
+        left = s.Binary(node.operator, node.left, left, node.span)
+    else:
+        right = s.Binary(node.operator, right, node.right, node.span)
+    return s.Binary(comparison.operator, left, right, node.span)
