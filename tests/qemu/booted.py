@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from metaos.boot import network
@@ -46,7 +47,6 @@ class Booted:
     folder: Path
     serial: int
     said: str = ""
-    strange: list[bytes] = field(default_factory=list)
 
     def wait_for(self, text: str, seconds: float = LIMIT_SECONDS) -> str:
         """Read the serial console until `text` has come and its line is whole; that line."""
@@ -76,6 +76,12 @@ class Booted:
         cells = self.physical(TEXT_MEMORY, 2 * COLUMNS * ROWS)[::2].decode("latin-1")
         rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
         return [row.replace("\0", " ").rstrip() for row in rows]
+
+    def root(self) -> int:
+        """The page-table root that the processor has loaded: CR3."""
+        found = re.search(r"CR3=([0-9a-f]+)", self.vm.hmp("info registers"))
+        assert found is not None, "QEMU shows no CR3"
+        return int(found[1], 16)
 
     def wait_until(self, holds: Callable[[], bool], what: str) -> None:
         """Look again and again until `holds()`."""

@@ -1,0 +1,19 @@
+"""Frames that are answered, each with another answer."""
+
+from __future__ import annotations
+
+import struct
+
+from tests.model.reference import checksum
+
+PEER = bytes.fromhex("020000000002")
+PEER_IP = bytes([10, 0, 2, 2])
+
+
+def echo(mac: bytes, ip: bytes, number: int = 0, payload: bytes = b"hello, machine") -> bytes:
+    """An ICMP echo request to the station `mac` with `ip`; `number` makes it another one."""
+    message = struct.pack(">BBHHH", 8, 0, 0, number >> 16, number & 0xFFFF) + payload
+    message = message[:2] + checksum(message) + message[4:]
+    start = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(message), number & 0xFFFF, 0, 64, 1)
+    header = start + checksum(start + b"\0\0" + PEER_IP + ip) + PEER_IP + ip
+    return (mac + PEER + b"\x08\x00" + header + message).ljust(60, b"\0")

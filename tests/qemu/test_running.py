@@ -1,0 +1,137 @@
+"""A running image looked at from outside: what it wiped, what it shows, what it answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaos.link.image import Image
+from tests.model.frames import frames
+from tests.model.reference import answer
+from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, TARGET, Booted, booted
+from tests.qemu.conftest import Made, Make, probed
+from tests.qemu.questions import echo
+
+pytestmark = pytest.mark.qemu
+
+START = ("guard", "init", "wipe")
+LOADED_AT = 0x7C00
+PAGE = 4096
+BANNER = "MetaOS 10.0.2.15"
+SEED, FRAMES, BATCH = 2026, 5000, 8
+
+
+def start_memory(image: Image) -> list[tuple[str, int, int]]:
+    """Name, physical address and size of all that only guard and init needed."""
+    found = [("the loaded image", LOADED_AT, image.manifest.loaded_bytes)]
+    for name in ("guard", "init"):
+        pages = image.manifest.phase(name).code_pages
+        found += [(f"{name}'s code", page, PAGE) for page in pages]
+    for symbol in image.manifest.symbols:
+        if symbol.kind == "datum" and set(symbol.phases) <= set(START):
+            found.append((symbol.name, symbol.physical, symbol.size))
+    return found
+
+
+def test_the_start_is_wiped(default_image: Made) -> None:
+    path, image = default_image
+    wiped = start_memory(image)
+    assert {"the loaded image", "guard's code", "init's code", "rows.guard", "rows.init"} <= {
+        name for name, _, _ in wiped
+    }
+    steady = image.manifest.phase("steady")
+    with booted(path, TARGET) as machine:
+        machine.wait_for(BANNER)
+        assert machine.root() == steady.root
+        left = [name for name, at, size in wiped if any(machine.physical(at, size))]
+        assert left == []
+        code = machine.physical(steady.code_pages[-1], PAGE)
+        kept = b"".join(image.data[r.start : r.end] for r in steady.code_file)
+        assert kept[-64:] in code, "the running code itself is looked for in the wrong place"
+
+
+def test_the_start_is_there_until_it_is_wiped(default_image: Made) -> None:
+    """The places looked at are the right ones: while init waits, they are not empty."""
+    path, image = default_image
+    with booted(path, TARGET, paused=True) as machine:
+        machine.vm.hmp("set_link net0 off")
+        machine.vm.command("cont")
+        init = image.manifest.phase("init").root
+        machine.wait_until(lambda: machine.root() == init, "init begins")
+        empty = [n for n, at, size in start_memory(image) if not any(machine.physical(at, size))]
+        assert empty == []
+
+
+def test_the_banner_is_on_both_consoles(default_image: Made) -> None:
+    path, _ = default_image
+    with booted(path, TARGET) as machine:
+        assert machine.wait_for(BANNER) == BANNER
+        machine.wait_until(lambda: BANNER in machine.screen(), "the screen shows the banner")
+        assert machine.screen().count(BANNER) == 1
+
+
+def test_two_cards_answer_each_for_itself(make: Make) -> None:
+    """The second card's address counts up; the first, without a network, is no obstacle."""
+    arguments = (*BARE, *SERIAL, "-device", "e1000,mac=52:54:00:00:00:01,addr=3")
+    path, image = make(probed(*arguments, "-device", f"{CARD},addr=4"))
+    assert [d.address for d in image.manifest.provenance.devices if d.offers] == [
+        "00:03.0",
+        "00:04.0",
+    ]
+    with booted(path, arguments, card=f"{CARD},addr=4") as machine:
+        second = bytes([10, 0, 2, 16])
+        frame = echo(MAC, second)
+        assert machine.ask(frame) == answer(frame, MAC, second)
+        quiet(machine, second)
+        machine.wire.send(echo(MAC, IP, 1))
+        control = echo(MAC, second, 2)
+        assert machine.ask(control) == answer(control, MAC, second)
+
+
+def test_no_mutated_frame_is_answered_wrongly(default_image: Made) -> None:
+    path, _ = default_image
+    print(f"seed {SEED}, {FRAMES} frames")
+    asked = list(frames(SEED, FRAMES, MAC, IP))
+    with booted(path, TARGET) as machine:
+        knock = echo(MAC, IP)
+        assert machine.ask(knock) == answer(knock, MAC, IP)
+        quiet(machine, IP)
+        answered = 0
+        for start in range(0, FRAMES, BATCH):
+            answered += batch(machine, asked[start : start + BATCH], start)
+        last = echo(MAC, IP, FRAMES)
+        assert machine.ask(last) == answer(last, MAC, IP)
+    assert FRAMES // 4 < answered < FRAMES
+
+
+def batch(machine: Booted, asked: list[bytes], start: int) -> int:
+    """Send frames and a last one with a known answer; what comes back must be the model's.
+
+    A handful at a time: the card's ring has room for all, so that none may be lost.
+    """
+    control = echo(MAC, IP, 0x10000 + start)
+    wanted = [r for f in (*asked, control) if (r := answer(f, MAC, IP)) is not None]
+    for frame in (*asked, control):
+        assert machine.wire.send(frame), "QEMU takes no more frames"
+    got: list[bytes] = []
+    while not got or got[-1] != wanted[-1]:
+        reply = machine.wire.receive(5)
+        assert reply is not None, (
+            f"seed {SEED}, after frame {start}: {len(got)} of {len(wanted)} answers in 5 s; "
+            f"asked {[f.hex() for f in asked]}"
+        )
+        got.append(reply)
+    for number, (one, other) in enumerate(zip(got, wanted, strict=False)):
+        assert one == other, (
+            f"seed {SEED}, after frame {start}: answer {number}\n"
+            f"wanted {other.hex()}\ngot    {one.hex()}\nasked {[f.hex() for f in asked]}"
+        )
+    assert len(got) == len(wanted)
+    return len(wanted) - 1
+
+
+def quiet(machine: Booted, ip: bytes) -> None:
+    """Take answers to earlier knocks off the wire: those before a control's."""
+    control = echo(MAC, ip, 0xFFFF)
+    machine.wire.send(control)
+    while (reply := machine.wire.receive(5)) != answer(control, MAC, ip):
+        assert reply is not None, "the control was not answered in 5 s"
