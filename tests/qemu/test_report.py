@@ -1,4 +1,4 @@
-"""What goes wrong after the guard: reported on every console with device, line and what was read."""
+"""What goes wrong after the guard: every console names device and line, and what was read."""
 
 from __future__ import annotations
 
