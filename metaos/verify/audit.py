@@ -9,7 +9,7 @@ but a `Violation` in the report, and `exit_code` says 4.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from metaos.errors import Exit
 from metaos.link.image import Image, read_image
 from metaos.link.manifest import AccountEntry
 from metaos.verify.account import unattributed
+from metaos.verify.decode import ledger, straight_lines
 from metaos.verify.laws import verify
 from metaos.verify.report import Report, Touches, Violation
 
@@ -37,6 +38,7 @@ class DeviceBytes(Record, frozen=True, kw_only=True):
     bytes: int
     content: int
     kinds: dict[str, int]
+    loop_instructions: int
 
 
 class Accesses(Record, frozen=True, kw_only=True):
@@ -179,6 +181,7 @@ def _devices(image: Image) -> tuple[DeviceBytes, ...]:
     """The devices of the manifest and what the account gives each of them."""
     totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     kinds: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    turns = _turns(image)
     for entry in image.account:
         if entry.device:
             all_bytes, content = _content(image, entry)
@@ -192,9 +195,20 @@ def _devices(image: Image) -> tuple[DeviceBytes, ...]:
             bytes=totals[served.address][0],
             content=totals[served.address][1],
             kinds=dict(sorted(kinds[served.address].items())),
+            loop_instructions=turns[served.address],
         )
         for served in image.manifest.provenance.devices
     )
+
+
+def _turns(image: Image) -> Counter[str]:
+    """Instructions of one steady turn by the device the account gives their first byte to."""
+    book, found = ledger(image), Counter[str]()
+    for line in straight_lines(image):
+        if line.name == "steady":
+            entries = (book.entry(line.file_offset(step.offset)) for step in line.steps)
+            found.update(entry.device for entry in entries if entry is not None)
+    return found
 
 
 def _accesses(report: Report, image: Image) -> DeviceAccesses:
@@ -238,7 +252,11 @@ def render(report: AuditReport) -> str:
         f"  indexed operands   {report.indexed_bounded} proved to stay in their place,"
         f" {report.indexed_unbounded} reads by their type only",
         f"  unattributed       {report.unattributed_bytes} bytes",
-        *(f"  {d.address}  {d.pattern}: {d.content} bytes" for d in report.devices),
+        *(
+            f"  {d.address}  {d.pattern}: {d.content} bytes"
+            + (f", {d.loop_instructions} instructions a turn" if d.loop_instructions else "")
+            for d in report.devices
+        ),
     ]
     if not report.violations:
         return "\n".join([*lines, "every law holds"])
