@@ -119,6 +119,10 @@ def _steady(work: Work) -> None:
         builder = Builder(device.address, "steady")
         Turn(device, builder, services, None).lower()
         work.programs.append(builder.finish())
+    for device in work.others():
+        builder = Builder(device.address, "steady")
+        Turn(device, builder, _no_frames, None).lower()
+        work.programs.append(builder.finish())
     banner = _banner(work)
     if banner is None:
         return

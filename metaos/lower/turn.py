@@ -33,9 +33,11 @@ class Turn(Values):
             self.steps(turn.steps, Cond(()))
 
     def steps(self, steps: tuple[s.Step, ...], guard: Cond) -> None:
+        outer, self.guard = self.guard, guard
         for step in steps:
             with self.b.at(step.span):
                 self.step(step, guard)
+        self.guard = outer
 
     def step(self, step: s.Step, guard: Cond) -> None:
         match step:
@@ -97,6 +99,7 @@ class Turn(Values):
                 state = self.plan.states[text]
                 value = self.stored(state, self.value(node))
                 offset, ops = self.index(self.value(index), state.stride)
+                self.read_state(state, ops, offset)
                 self.b.store(value, state.symbol, offset, (*ops, self.gate(guard)))
             case s.Member(of=s.Index(of=s.Name(text=text), index=index), name=name) if (
                 text in self.plan.tables
@@ -106,6 +109,7 @@ class Turn(Values):
                 raise fail(target.span, "E0420", "a turn writes states, tables and registers")
 
     def write_state(self, state: StatePlan, node: s.Expr, guard: Cond) -> None:
+        self.read_state(state, ())  # who reads it later in the turn reads the old value
         gate = self.gate(guard)
         amount = self.counts(state, node)
         if amount is not None:

@@ -87,6 +87,7 @@ class Values:
         self.names: dict[str, Value] = {}
         self.loaded: dict[tuple[str, Op | None], Op] = {}
         self.sums: set[tuple[str, int]] = set()
+        self.guard = Cond(())  # of the `when` block that is being lowered
 
     # -- gates and conditions
 
@@ -239,14 +240,14 @@ class Values:
             return self.read_state(state, ())
         register = self.plan.registers.get(text)
         if register is not None:
-            return Num(self.read_register(node, register, Cond(()), 0), register.bits)
+            return Num(self.read_register(node, register, self.guard, 0), register.bits)
         raise fail(node.span, "E0412", f"unknown name '{text}'")
 
     def member(self, node: s.Expr, of: s.Expr, name: str) -> Value:
         register = self.plan.registers.get(of.text) if isinstance(of, s.Name) else None
         if register is not None and isinstance(of, s.Name) and of.text not in self.names:
             field = next(f for f in register.node.fields if f.name == name)
-            whole = self.read_register(node, register, Cond(()), 0)
+            whole = self.read_register(node, register, self.guard, 0)
             return Num(self.b.slice(whole, field.high, field.low), field.bits)
         element = self.value(of)
         if not isinstance(element, Element) or element.table.layout is None:

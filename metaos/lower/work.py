@@ -29,13 +29,15 @@ class Work:
     data: list[Datum] = field(default_factory=list)
     touched: dict[str, dict[str, set[int]]] = field(default_factory=dict)
 
-    def of_class(self, name: str) -> list[DevicePlan]:
-        return [p for p in self.plans if p.pattern.class_name == name]
-
     def carriers(self) -> list[DevicePlan]:
         """Devices whose turn offers frames."""
         turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]
         return [p for p, t in turns if t and any(isinstance(x, s.Offer) for x in t.steps)]
+
+    def others(self) -> list[DevicePlan]:
+        """Devices whose turn neither offers frames nor shows text."""
+        known = [*self.carriers(), *self.consoles()]
+        return [p for p in self.plans if p.pattern.one(s.Turn) and p not in known]
 
     def consoles(self) -> list[DevicePlan]:
         turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]

@@ -66,10 +66,6 @@ class Bindings:
     services: tuple[s.Service, ...]
     unmatched: tuple[Unmatched, ...]
 
-    def of_class(self, name: str) -> tuple[Binding, ...]:
-        """The bindings whose pattern is of a class."""
-        return tuple(b for b in self.bindings if b.pattern.class_name == name)
-
 
 def devices(machine: Machine) -> tuple[Device, ...]:
     """Everything of the machine that a pattern may match, in a fixed order."""
