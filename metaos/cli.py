@@ -50,7 +50,9 @@ Accel = Annotated[
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds until a probe is given up.")]
 PatternDirs = Annotated[
     list[Path] | None,
-    typer.Option("--patterns", help="A folder of patterns that come before MetaOS's own."),
+    typer.Option(
+        "--patterns", help="A folder of more patterns; its files replace MetaOS's of the same path."
+    ),
 ]
 SystemFile = Annotated[
     Path | None, typer.Option("--system", help="What the image is to do (TOML).")
