@@ -49,7 +49,7 @@ class Accept(Headers):
         needed = node.end
         if not node.children and not node.bounds.proves_at_least("frame.length", needed):
             with self.b.at(service.span):
-                fits = self.b.ule(self.b.const(needed, 16), self.frame.length)
+                fits = self.b.ule(self.b.const(needed, 32), self.frame.length)
                 node.gate = self.b.gate(gate, fits)
 
     def byte_test(self, node: Node, knows: Node, test: s.Expr, masks: Masks) -> bool:
@@ -72,7 +72,8 @@ class Accept(Headers):
             first, bits = first + at.field.bits - 1 - bit, 1
         else:
             knows.constants[at.key] = value
-        masks.add(first, bits, value, test.span)
+        if value >> bits or not masks.add(first, bits, value, test.span):
+            raise fail(test.span, "E0442", "this excludes what else is tested: it never holds")
         return True
 
     def compare(self, offset: int, size: int, mask: int, value: int) -> Op:
@@ -98,10 +99,17 @@ class Accept(Headers):
         self.learn_bound(node, test)
         if wire is not None:
             return wire
-        bits = 32
+        bits = self.room(node, test)
         a, b = self.number(node, test.left, bits), self.number(node, test.right, bits)
         kinds = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
         return kinds[test.operator](a, b)
+
+    def room(self, node: Node, test: s.Binary) -> int:
+        """Bits in which both sides are what they are as numbers: 32 or 64."""
+        widest = self.widest(node, test)
+        known = (self.constant(node, side) or 0 for side in (test.left, test.right))
+        sums = isinstance(test.left, s.Binary) or isinstance(test.right, s.Binary)
+        return 64 if widest > (16 if sums else 32) or max(known) >> 32 else 32
 
     def leading_bytes(self, node: Node, test: s.Binary) -> Op | None:
         """`field < constant` whose low bytes are 0 needs the field's leading bytes alone."""
@@ -124,15 +132,18 @@ class Accept(Headers):
         Only where other >= k is proved: then other - k fits the field's width as it is.
         """
         left, other = test.left, test.right
-        k = 0
+        k: int | None = 0
         if isinstance(left, s.Binary) and left.operator == "+":
-            k, left = self.constant(node, left.right) or 0, left.left
-        at, bound = self.find(node, left), self.linear(node, other)
-        if test.operator != "==" or at is None or at.node is not node or bound is None:
+            k, left = self.constant(node, left.right), left.left
+        at, right = self.find(node, left), self.find(node, other)
+        if test.operator != "==" or k is None or at is None or at.node is not node:
             return None
-        if at.field.bits != 16 or at.first_bit % 8 or bound[1] or bound[0] == "0":
+        if at.field.bits != 16 or at.first_bit % 8:
             return None
-        if not node.bounds.proves_at_least(bound[0], k):
+        if dotted(other) != "frame.length" and (right is None or right.field.bits > 16):
+            return None
+        name = right.key if right is not None else "frame.length"
+        if not node.bounds.proves_at_least(name, k):
             return None
         value = self.b.sub(self.number(node, other, 32), self.b.const(k, 32))
         word = self.frame.load(self.b, 16, at.first_bit // 8)
@@ -181,11 +192,11 @@ class Accept(Headers):
             elif overflow is None:
                 total, overflow = self.b.add(total, word), self.b.carry(total, word)
             else:
-                total, overflow = self.carried(total, word, overflow)
+                total, overflow = self.carried(total, word, overflow, size)
             offset += size
         assert total is not None
         if overflow is not None:
-            total = self.b.add(total, self.b.zext(overflow, 64))
+            total = self.around(total, overflow, twice=node.end - node.start >= 24)
         factor = self.b.const(0x0001_0001_0001_0001, 64)
         product = self.b.mul(total, factor)
         return self.b.carry(product, factor)
@@ -201,10 +212,22 @@ class Accept(Headers):
                 return self.b.const(int.from_bytes(data, "little"), size * 8)
         return None
 
-    def carried(self, total: Op, word: Op, carry_in: Op) -> tuple[Op, Op]:
-        """total + word + carry_in; a 32-bit `word` and its carry cannot overflow twice."""
-        more = self.b.add(word, self.b.zext(carry_in, 64))
-        return self.b.add(total, more), self.b.carry(total, more)
+    def around(self, total: Op, overflow: Op, *, twice: bool) -> Op:
+        """The end-around carry; after three words of 64 bits it may carry once more."""
+        more = self.b.zext(overflow, 64)
+        again = self.b.zext(self.b.carry(total, more), 64) if twice else None
+        total = self.b.add(total, more)
+        return total if again is None else self.b.add(total, again)
+
+    def carried(self, total: Op, word: Op, carry_in: Op, size: int) -> tuple[Op, Op]:
+        """total + word + carry_in and its carry. `word` has `size` bytes: of 4, it and the
+        carry have room in 64 bits; of 8, either of the two sums may carry, not both."""
+        more, carry = self.b.zext(carry_in, 64), None
+        if size == 8:
+            carry = self.b.carry(word, more)
+        more = self.b.add(word, more)
+        over = self.b.carry(total, more)
+        return self.b.add(total, more), over if carry is None else self.b.or_(carry, over)
 
 
 def conjuncts(node: s.Expr | None) -> list[s.Expr]:

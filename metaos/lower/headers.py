@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.plan import fail
+from metaos.lower.plan import fail, walk
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
+from metaos.pattern.arithmetic import OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,22 @@ class Headers:
                 return value
             case s.Member(of=s.Name(text="my"), name="ip"):
                 return self.given.mine.ip
+            case s.Name(text=text) if text in (own := {c.name: c for c in node.service.constants}):
+                return self.constant(node, own[text].value)
+            case s.Binary(operator=operator) if operator in OPERATIONS:
+                left, right = (self.constant(node, x) for x in (expression.left, expression.right))
+                if left is None or right is None:
+                    return None
+                return OPERATIONS[operator](left, right)
         at = self.find(node, expression)
         if at is not None:
             return next((n.constants[at.key] for n in node.up() if at.key in n.constants), None)
         return None
+
+    def widest(self, node: Node, expression: s.Expr) -> int:
+        """Bits of the widest header field in an expression."""
+        names = (x for x in walk(expression) if isinstance(x, s.Name | s.Member))
+        return max((at.field.bits for x in names if (at := self.find(node, x))), default=0)
 
     def load(self, at: FieldAt) -> Op:
         """A field as a number, loaded once."""
@@ -152,7 +165,9 @@ class Headers:
             return at.key, 0
         if isinstance(expression, s.Binary) and expression.operator == "+":
             left, right = self.linear(node, expression.left), self.linear(node, expression.right)
-            if left is not None and right is not None and "0" in (left[0], right[0]):
+            if left is None or right is None or self.widest(node, expression) > 32:
+                return None  # a sum in 64 bits might wrap
+            if "0" in (left[0], right[0]):
                 return (right[0] if left[0] == "0" else left[0]), left[1] + right[1]
         return None
 

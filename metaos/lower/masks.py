@@ -11,13 +11,16 @@ class Masks:
     def __init__(self) -> None:
         self.bytes: dict[int, tuple[int, int, Span]] = {}
 
-    def add(self, first: int, bits: int, value: int, span: Span) -> None:
-        """`bits` bits from bit `first` on the wire are `value`."""
+    def add(self, first: int, bits: int, value: int, span: Span) -> bool:
+        """`bits` bits from bit `first` on the wire are `value`. False if one was to be other."""
         for i in range(bits):
             byte, bit = divmod(first + i, 8)
             one = value >> (bits - 1 - i) & 1
             mask, known, at = self.bytes.get(byte, (0, 0, span))
+            if mask & 0x80 >> bit and bool(known & 0x80 >> bit) != one:
+                return False
             self.bytes[byte] = (mask | 0x80 >> bit, known | one * (0x80 >> bit), at)
+        return True
 
     def covered(self) -> list[tuple[int, int, int, int, Span]]:
         """(offset, size, mask, value, span) with words as a little-endian load gives them."""

@@ -202,6 +202,8 @@ class _Splice(Accept):
 
     def answered(self, node: Node, expression: s.Expr) -> int | None:
         """A constant of every frame the service answers, an only child's tests included."""
-        while len(node.children) == 1:
+        known = self.constant(node, expression)
+        while known is None and len(node.children) == 1:
             node = node.children[0]
-        return self.constant(node, expression)
+            known = self.constant(node, expression)
+        return known
