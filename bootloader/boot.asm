@@ -117,7 +117,7 @@ protected:
 
         mov     edi, ZERO
         mov     ecx, BLOCKS
-        xorps   xmm0, xmm0
+        movaps  xmm0, [zeros]           ; not xorps: KVM's emulator has no xorps
 .zero:                                  ; 12.8 bytes an instruction; rep stosd has 4
         movaps  [edi], xmm0
         movaps  [edi + 0x10], xmm0
@@ -186,7 +186,12 @@ gdt:                                    ; its null entry holds the pointer to it
         dq      0x00209B0000000000      ; 24: 64-bit code, accessed
 .end:
 
-        times 510 - ($ - $$) db 0
+        align   16, db 0
+zeros:
+        times 510 - ($ - $$) db 0       ; 16 of them, at least
+%if $ - zeros < 16
+  %error "no room for 16 zeros"
+%endif
 signature:
         dw      0xAA55
 
