@@ -112,6 +112,7 @@ class Turn(Values):
         self.read_state(state, ())  # who reads it later in the turn reads the old value
         gate = self.gate(guard)
         amount = self.counts(state, node)
+        self.written.add(state.name)
         if amount is not None:
             old = self.b.load(state.storage, state.symbol, 0, (gate,))
             amount_op = self.b.const(amount << state.scale, state.storage)
@@ -124,7 +125,7 @@ class Turn(Values):
         """k for `state <- state + k` of a state that wraps by itself: added in place."""
         match node:
             case s.Binary(operator="+", left=s.Name(text=text), right=s.Number(value=amount)):
-                taken = (state.name, amount) in self.sums
+                taken = (state.name, amount) in self.sums or text in self.written
                 return amount if text == state.name and state.wraps and not taken else None
         return None
 

@@ -87,6 +87,7 @@ class Values:
         self.names: dict[str, Value] = {}
         self.loaded: dict[tuple[str, Op | None], Op] = {}
         self.sums: set[tuple[str, int]] = set()
+        self.written: set[str] = set()
         self.guard = Cond(())  # of the `when` block that is being lowered
 
     # -- gates and conditions

@@ -89,7 +89,7 @@ def _unanswered(builder: Builder, frame: Frame) -> tuple[Op, Op]:
 def placed(
     device: DevicePlan, content: Mapping[str, bytes] | None = None, registers: int = 0
 ) -> dict[str, tuple[int, Ram]]:
-    """RAM for a device's tables, states and register window, 64 KiB apart."""
+    """RAM for a device's tables, states and register window, 4 KiB apart at least."""
     sizes = {t.symbol: t.count * t.stride for t in device.tables.values()}
     for state in device.states.values():
         sizes[state.symbol] = max(1, state.count) * max(state.stride, state.storage // 8)
@@ -97,10 +97,11 @@ def placed(
         sizes[device.symbol(name)] = registers
     sizes[device.symbol("port.latch")] = 8
     given = content or {}
-    regions = {}
-    for number, (symbol, size) in enumerate(sizes.items()):
+    regions, at = {}, BASE
+    for symbol, size in sizes.items():
         data = given.get(symbol.rpartition(".")[2], b"").ljust(size, b"\0")
-        regions[symbol] = BASE + number * 0x10000, Ram(data)
+        regions[symbol] = at, Ram(data)
+        at += (size | 0xFFF) + 1
     return regions
 
 
