@@ -97,15 +97,16 @@ def show(path: Path, *, json: bool) -> None:
 
 def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> None:
     """Say which pattern serves which device of a machine file."""
-    from metaos.match.bind import bind
+    from metaos.match.bind import bind_all, demand_needed
     from metaos.pipeline import read_patterns
 
     machine = _read_machine(path)
-    bindings = bind(machine, read_patterns(pattern_folders(patterns)), read_system(system))
+    bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), read_system(system))
     if json:
         console.data_json(cli_text.bindings_data(bindings))
     else:
         console.data(cli_text.bindings_text(bindings))
+    demand_needed(bindings)
 
 
 def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:

@@ -85,15 +85,20 @@ def _first_of_each(machine: Machine) -> list[AcpiTable]:
 
 def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device; raises with `Exit.NO_PATTERN` where the system lacks one it needs."""
+    bindings = bind_all(machine, patterns, system)
+    demand_needed(bindings)
+    return bindings
+
+
+def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
+    """Bind every device that has a pattern, whatever the system needs."""
     results = [_bind_one(device, patterns) for device in devices(machine)]
     bound = tuple(r for r in results if isinstance(r, Binding))
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
     services = _services(patterns, system)
-    bindings = Bindings(machine, system, patterns, bound, services, unmatched)
-    _demand_needed(bindings)
-    return bindings
+    return Bindings(machine, system, patterns, bound, services, unmatched)
 
 
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
@@ -196,18 +201,21 @@ def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
     return tuple(wanted.values())
 
 
-def _demand_needed(bindings: Bindings) -> None:
+def demand_needed(bindings: Bindings) -> None:
     """A class that carries a wanted service must have a device."""
     if not any(x.over == "frame" for x in bindings.services):
         return
     carriers = {d.class_name for d in bindings.patterns.devices.values() if _offers(d)}
     if any(b.pattern.class_name in carriers for b in bindings.bindings):
         return
+    near_to = {u: _nearest(u, bindings.patterns, carriers) for u in bindings.unmatched}
+    of_class = any("class" in same for same, _ in near_to.values())
     problems = []
-    for unmatched in bindings.unmatched:
+    for unmatched, (same, near) in near_to.items():
         function = unmatched.device.function
         assert function is not None
-        near = _nearest(unmatched, bindings.patterns)
+        if of_class and "class" not in same:  # a chipset's parts say nothing of a card
+            continue
         problems.append(
             Problem(
                 "E0302",
@@ -232,16 +240,20 @@ def _offers(pattern: Pattern) -> bool:
     return turn is not None and any(isinstance(x, s.Offer) for x in turn.steps)
 
 
-def _nearest(unmatched: Unmatched, patterns: Patterns) -> str:
-    """The patterns that share an id with the device, and where they part from it."""
+def _nearest(
+    unmatched: Unmatched, patterns: Patterns, classes: set[str]
+) -> tuple[frozenset[str], str]:
+    """The ids the device shares with patterns of these classes, and the nearest of them."""
     function = unmatched.device.function
-    near = []
+    assert function is not None
+    near: list[tuple[int, str]] = []
+    shared: set[str] = set()
     for loser in unmatched.losers:
-        keys = [k for m in patterns.devices[loser.pattern].of(s.Match) for k in m.keys]
-        same = sum(
-            1 for key, value in keys
-            if function is not None and (read := _function_key(key)) and read(function) == value
-        )  # fmt: skip
-        if same:
-            near.append((-same, f"{loser.pattern} ({loser.why})"))
-    return "nearest: " + "; ".join(text for _, text in sorted(near)[:3]) if near else ""
+        pattern = patterns.devices[loser.pattern]
+        keys = [k for m in pattern.of(s.Match) for k in m.keys]
+        same = {k for k, value in keys if (read := _function_key(k)) and read(function) == value}
+        if same and pattern.class_name in classes:
+            near.append((-len(same), f"{loser.pattern} ({loser.why})"))
+            shared |= same
+    text = "nearest: " + "; ".join(text for _, text in sorted(near)[:3]) if near else ""
+    return frozenset(shared), text

@@ -138,9 +138,17 @@ def _touching(
 
 
 def _device(image: Image, lines: tuple[Line, ...], device: str) -> Iterator[Origin]:
+    """Every entry of a device; of code, every instruction."""
+    book = ledger(image)
     for entry in image.account:
-        if entry.device == device:
+        if entry.device == device and entry.kind != "code":
             yield _origin(lines, entry, entry.start)
+    for line in lines:
+        for step in line.steps:
+            offset = line.file_offset(step.offset)
+            owner = book.entry(offset)
+            if owner is not None and owner.device == device and owner.kind == "code":
+                yield Origin(owner, line.place(step.offset), step.text)
 
 
 def _at(image: Image, lines: tuple[Line, ...], offset: int) -> Iterator[Origin]:
