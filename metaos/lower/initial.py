@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from metaos.link.parts import Fill
@@ -34,13 +35,21 @@ def fills(
         offset, low = field.low // 32 * 4, field.low % 32
         if part.value is None or isinstance(part.value, s.Number):
             value = 1 if part.value is None else part.value.value
-            flags[offset] = flags.get(offset, 0) | value << low
+            for at, word in enumerate(_words(value << low)):
+                flags[offset + 4 * at] = flags.get(offset + 4 * at, 0) | word
         elif low:
             raise fail(part.span, "E0481", "a field that varies starts at a 32-bit boundary")
         else:
             result += _progression(device, part.value, count, stride, offset, 0)
+    # Two fills of one word would overwrite each other.
+    result = [replace(fill, value=fill.value + flags.pop(fill.offset, 0)) for fill in result]
     result += [Fill(at, count, stride, value) for at, value in flags.items() if value]
     return tuple(result)
+
+
+def _words(value: int) -> list[int]:
+    """A number as 32-bit words, the lowest first."""
+    return [value >> at & 0xFFFF_FFFF for at in range(0, max(1, value.bit_length()), 32)]
 
 
 def _progression(

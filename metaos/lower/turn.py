@@ -142,13 +142,15 @@ class Turn(Values):
             field = by_name.get(part.name)
             if field is None:
                 raise fail(part.span, "E0414", f"no field '{part.name}'")
-            if not base <= field.low < base + bits:
+            if field.high < base or base + bits <= field.low:
                 continue
             value: Value = 1 if part.value is None else self.value(part.value)
             fits = isinstance(value, Num) and not value.scale and value.bits <= field.bits
             op = value.op if fits else self.plain(value, field.bits)  # type: ignore[union-attr]
+            if field.low < base:  # it began in the word before
+                op = self.b.lshr(op, self.b.const(base - field.low, op.bits))
             op = self.b.resize(op, bits)
-            op = self.b.shl(op, self.b.const(field.low - base, bits))
+            op = self.b.shl(op, self.b.const(max(0, field.low - base), bits))
             word = self.b.or_(word, op)
         return word
 
@@ -158,7 +160,7 @@ class Turn(Values):
         where = self.value(index)
         offset, ops = self.index(where, table.stride)
         gate = self.gate(guard)
-        unit = min(64, table.stride * 8)
+        unit = min(64, 8 * (table.stride & -table.stride))
         words = [
             self.record(table.layout.fields, node, unit, base)
             for base in range(0, table.stride * 8, unit)
@@ -166,6 +168,7 @@ class Turn(Values):
         for number, word in enumerate(words):
             at = offset + number * unit // 8
             self.b.store(word, table.symbol, at, (*ops, gate), ordered=True)
+        self.written.add(table.name)
 
     def write_field(
         self, table: TablePlan, index: s.Expr, name: str, node: s.Expr, guard: Cond
@@ -179,6 +182,7 @@ class Turn(Values):
         gate = self.gate(guard)
         at = offset + field.low // 8
         self.b.store(value, table.symbol, at, (*ops, gate), ordered=True)
+        self.written.add(table.name)
 
     def swap(self, left: s.Expr, right: s.Expr, guard: Cond) -> None:
         gate = self.gate(guard)

@@ -247,7 +247,9 @@ class Values:
     def member(self, node: s.Expr, of: s.Expr, name: str) -> Value:
         register = self.plan.registers.get(of.text) if isinstance(of, s.Name) else None
         if register is not None and isinstance(of, s.Name) and of.text not in self.names:
-            field = next(f for f in register.node.fields if f.name == name)
+            field = self.field_of(of, name)
+            if field is None:
+                raise fail(node.span, "E0414", f"no field '{name}' in '{of.text}'")
             whole = self.read_register(node, register, self.guard, 0)
             return Num(self.b.slice(whole, field.high, field.low), field.bits)
         element = self.value(of)
@@ -256,6 +258,9 @@ class Values:
         layout_field = element.table.layout.field(name)
         if layout_field is None:
             raise fail(node.span, "E0414", f"no field '{name}' in '{element.table.layout.name}'")
+        if element.table.name in self.written:
+            text = f"'{element.table.name}' is read after this turn has written it"
+            raise fail(node.span, "E0425", text, "give what is read a name before: x = ...")
         return self.read_field(element, layout_field)
 
     def read_field(self, element: Element, field: s.Field) -> Num:
