@@ -29,6 +29,7 @@ boots: setup
 	$(BIN)/pytest -q -n $(JOBS) -m "qemu or slow"
 
 format: setup
+	$(BIN)/python tools/docs.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
