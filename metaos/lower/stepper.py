@@ -6,7 +6,7 @@ table. `stepper(phase, rows, ...)` gives the program and the table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.emit.code import Relocation
 from metaos.errors import Span
@@ -21,6 +21,8 @@ CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
 SPARE = "rows.spare"
 """4 bytes that take the access of a row that has none in memory."""
 PLATFORM = "platform"
+_FIRST = Row("mem.test", Cell(0, SPARE), Cell(0), 0, 0, 0, PLATFORM, Span("generated", 1, 1, 2))
+"""Passes always: before it the clock has not been read, so that no wait may come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,18 @@ def stepper(
     config: ConfigAccess | None,
 ) -> tuple[Program, Datum]:
     """The program and the table of a phase that goes to phase `then` after its last row."""
+    if not rows or rows[0].limit:
+        rows = (_FIRST, *rows)
     kinds = _kinds(rows)
     unknown = next((r for r in rows if r.kind not in KINDS), None)
     if unknown is not None:
         raise fail(unknown.span, "E0466", f"no row can be '{unknown.kind}'")
     if ticks is None and (waits := [r for r in rows if r.limit]):
         raise fail(waits[0].span, "E0467", "no clock on this machine bounds this 'await'")
+    if ticks and (waits := [r for r in rows if ticks.of(r.limit) > FULL]):
+        wait, most = waits[0], FULL // ticks.hertz
+        text = f"a wait of {wait.limit // 1_000_000_000} s: this machine's clock counts {most} s"
+        raise fail(wait.span, "E0469", text)
     columns, stride = _columns(rows, kinds, ticks)
     symbol = f"rows.{phase}"
     line = _Stepper(phase, symbol, rows, columns, kinds, ticks, config, stride)
@@ -114,6 +122,9 @@ def _columns(
         flip = _flip(column) if width == 4 else 0
         columns[name] = Column(name, tuple(column), width, offset, flip)
         offset += width
+    if not offset and len(rows) > 1:  # equal rows need a place each, for the cursor to count
+        columns["kind"] = replace(columns["kind"], bytes=1)
+        return columns, 1
     return columns, offset
 
 
