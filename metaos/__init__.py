@@ -1,1 +1,1 @@
-"""TODO"""
+"""MetaOS: a compiler whose target is one machine."""

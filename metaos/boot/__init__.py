@@ -1,1 +1,1 @@
-"""TODO"""
+"""Running QEMU: targets, networks, `metaos run` and `metaos test`."""

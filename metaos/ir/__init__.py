@@ -1,1 +1,1 @@
-"""TODO"""
+"""The straight-line IR: its ops, builder, checker, text form and interpreter."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The linker: `Parts` to an `Image` with its manifest and account."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.headers import FieldAt, Headers, Node, dotted
+from metaos.lower.headers import FieldAt, Headers, Node
 from metaos.lower.masks import Masks
 from metaos.lower.plan import fail
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import dotted
 
 
 class Accept(Headers):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.plan import fail, walk
+from metaos.lower.plan import fail
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import OPERATIONS
+from metaos.pattern.spell import dotted, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +171,3 @@ class Headers:
             if "0" in (left[0], right[0]):
                 return (right[0] if left[0] == "0" else left[0]), left[1] + right[1]
         return None
-
-
-def dotted(node: s.Expr) -> str:
-    """`a.b.c` as written; empty for another expression."""
-    match node:
-        case s.Name(text=text):
-            return text
-        case s.Member(of=of, name=name):
-            return f"{dotted(of)}.{name}"
-    return ""

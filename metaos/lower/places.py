@@ -5,12 +5,13 @@ from __future__ import annotations
 from metaos.link.manifest import PortRange
 from metaos.link.parts import PHASES, Place, Window
 from metaos.lower.initial import fills
-from metaos.lower.plan import DevicePlan, walk
+from metaos.lower.plan import DevicePlan
 from metaos.lower.rows import Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks
 from metaos.lower.text import FAULT, FAULT_SIZE
 from metaos.lower.work import GENERATED, MEMORY, Work
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import walk
 
 
 def platform_places(work: Work) -> None:

@@ -6,16 +6,16 @@ offset already; where the product just fills 8, 16 or 32 bits it wraps by itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.match.bind import Binding, Device
 from metaos.match.facts import PortsFact, WindowFact, evaluate, number
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
+from metaos.pattern.spell import walk
 from metaos.probe.machine import Learnt
 
 
@@ -176,17 +176,6 @@ def _registers(
                 block.space, symbol, base + register.offset, block.bits, register, fact
             )
     return found
-
-
-def walk(node: Any) -> Iterator[Any]:
-    """Every syntax node below `node`, itself included."""
-    if isinstance(node, tuple):
-        for item in node:
-            yield from walk(item)
-    elif is_dataclass(node):
-        yield node
-        for field in fields(node):
-            yield from walk(getattr(node, field.name))
 
 
 def _states(

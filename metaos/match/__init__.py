@@ -1,1 +1,1 @@
-"""TODO"""
+"""Which pattern serves which device, for which system."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from metaos.errors import MetaosError, Problem
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import dotted
 from metaos.probe.machine import BarKind
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def evaluate(
             return known[text]
         case s.Member(of=s.Name(text="legacy"), name="port") if device.legacy is not None:
             return device.legacy.port
-        case s.Member() if _dotted(expression) in known:
-            return known[_dotted(expression)]
+        case s.Member() if dotted(expression) in known:
+            return known[dotted(expression)]
         case s.Index(of=s.Name(text="bar"), index=index):
             return _bar(expression, device, _number(index, device, known))
         case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=index):
@@ -97,15 +98,6 @@ def _number(expression: s.Expr, device: Device, names: Mapping[str, int]) -> int
     if not isinstance(value, int):
         raise fail(expression, "expected a number, given a window or ports")
     return value
-
-
-def _dotted(expression: s.Expr) -> str:
-    match expression:
-        case s.Name(text=text):
-            return text
-        case s.Member(of=of, name=name):
-            return f"{_dotted(of)}.{name}"
-    return ""
 
 
 def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFact:

@@ -51,6 +51,17 @@ def _inner(node: s.Expr) -> str:
     return f"({spell(node)})" if isinstance(node, s.Binary) else spell(node)
 
 
+def dotted(node: s.Expr) -> str:
+    """`a.b.c` as written; empty for an expression that is no such name."""
+    match node:
+        case s.Name(text=text):
+            return text
+        case s.Member(of=of, name=name):
+            before = dotted(of)
+            return f"{before}.{name}" if before else ""
+    return ""
+
+
 def walk(node: Any) -> Iterator[Any]:
     """Every syntax node below `node`, itself included, from left to right."""
     if isinstance(node, tuple):
