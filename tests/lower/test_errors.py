@@ -1,0 +1,369 @@
+"""Every refusal of the lowering: a small rule that has the one fault, its place and message.
+
+Most are found by the checks of patterns first; the lowering believes nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from metaos import lower as package
+from metaos.errors import MetaosError
+from metaos.lower.learn import learn_rows
+from metaos.lower.lower import guard, lower
+from metaos.match.bind import Bindings, bind
+from metaos.match.system import System
+from tests.lower.lowering import CARD, HEAD, card, machine, patterns_of, problem_of
+
+ROOT = "layout H 4 bytes big\n  a u16\n  b u16\nservice root over frame\n  header H\n"
+REGISTERS = (
+    "fact regs : window = bar[0]",
+    "registers csr at regs mmio 32 bits",
+    "  0 R rw @m 1",
+    "    3:0 F",
+)
+PORTS = ("registers io at 0x70 port 8 bits", "  0 P rw @m 1", "    0 BIT")
+LAYOUT = ("layout L 16 bytes little", "  63:0 addr", "  79:64 n", "  96 DONE")
+TABLE = (
+    *LAYOUT,
+    "table t[4] of L align 16",
+    "table buf[4] of bytes 2048",
+    "state n : u2",
+    "state big : u8",
+    "state list[4] : u2",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A code, the words of its message, and texts that have it."""
+
+    code: str
+    words: str
+    text: str
+    services: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.words}"
+
+
+def device(code: str, words: str, *lines: str) -> Fault:
+    return Fault(code, words, card(*lines))
+
+
+def turn(code: str, words: str, *steps: str) -> Fault:
+    lines = (*REGISTERS, *PORTS, *TABLE, "registers cfg config 32 bits", "  4 C rw @m 1")
+    return device(code, words, *lines, "turn", *(f"  {x}" for x in steps))
+
+
+def row(code: str, words: str, *rows: str) -> Fault:
+    return device(
+        code, words, *REGISTERS, *PORTS, *TABLE, "sequence init", *(f"  {x}" for x in rows)
+    )
+
+
+def service(code: str, words: str, *lines: str, more: str = "") -> Fault:
+    offering = card(*TABLE, "turn", "  offer frame at buf[n] length big -> x, y")
+    text = ROOT + "".join(f"  {line}\n" for line in lines)
+    names = re.findall(r"^service (\w+)", text + more, re.MULTILINE)
+    return Fault(code, words, text + more + offering, tuple(names))
+
+
+MANY = [
+    f'expect R == {n} else "{{{word}[{n}:0]}}{{{word}[31:{n}]}}"'
+    for n in range(31)
+    for word in ("place", "wanted", "found")
+]
+CLOCK = """device c : clock
+  match acpi FACP
+  registers timer at 0x608 port 32 bits
+    0 T ro @m 1
+  clock T 24 bits at 3579545 Hz
+"""
+CONFIG = """device c : config
+  match platform pci
+  registers p at 0xCF8 port 32 bits
+    0 S rw @m 1
+    4 D rw @m 1
+  registers h config 32 bits
+    16 BAR[6] rw @m 1
+  access config select S data D enable 1
+  sequence attach
+    each bar
+      BAR[bar.index] <- bar.address
+"""
+NO_FUNCTION = """device d : interrupts
+  match acpi APIC
+  registers c config 32 bits
+    4 C rw @m 1
+  sequence init
+    C <- 1
+"""
+
+FAULTS = [
+    device(
+        "E0401", "'regs' is not of type window", "fact regs : window = bar[1]", "turn", "  order"
+    ),
+    device("E0402", "no layout 'Missing'", "table t[2] of Missing align 8"),
+    device("E0403", "a table lies at a window's name", *LAYOUT, "table t[2] of L at bar[0]"),
+    device("E0404", "no window 'nowhere'", "registers x at nowhere mmio 32 bits", "  0 R rw @m 1"),
+    turn("E0410", "expected a condition of 1 bit", "n <- 1 when big"),
+    turn("E0411", "this cannot stand in a turn", 'n <- "text"'),
+    turn("E0412", "unknown name 'nobody'", "n <- nobody"),
+    turn("E0412", "unknown table 'nobody'", "n <- nobody[0]"),
+    turn("E0413", "'x' is a field of no table's element", "n <- big.x"),
+    turn("E0414", "no field 'x' in 'L'", "n <- t[0].x"),
+    turn("E0414", "no field 'x' in 'R'", "n <- R.x"),
+    turn("E0414", "no field 'x'", "R <- { x = 1 }"),
+    turn("E0414", "no field 'x'", "t[0] <- { x = 1 }"),
+    turn("E0415", "only tables and states have elements", "n <- t[0].n[1]"),
+    turn("E0416", "an index is a number", "n <- list[n == 1]"),
+    turn("E0417", "only a table and its elements have addresses", "t[0] <- { addr = &n }"),
+    turn("E0418", "config space is reached by rows", "C <- 1"),
+    turn("E0418", "config space is reached by rows", "big <- C"),
+    turn("E0419", "a guarded read reads a register", "x = n when n == 1 else 0", "big <- x"),
+    turn("E0420", "a turn writes states, tables and registers", "nobody <- 1"),
+    turn("E0421", "an element is written whole", "t[0] <- 1"),
+    turn("E0422", "'swap' takes two elements of state arrays", "swap list[0], n"),
+    turn("E0423", "a frame lies at a table's element", "offer frame at n length big -> x, y"),
+    turn("E0423", "chosen by a state", "offer frame at buf[1] length big -> x, y"),
+    turn("E0424", "'DONE' is no field of 1, 2, 4 or 8 whole bytes", "t[0].DONE <- 1"),
+    turn(
+        "E0425", "'t' is read after this turn has written it", "t[0].n <- 1", "big <- t[1].n[7:0]"
+    ),
+    service(
+        "E0430",
+        "one service, and one only",
+        "send 60",
+        more="service other over frame\n  send 60\n",
+    ),
+    Fault(
+        "E0431",
+        "no layout 'Missing'",
+        ROOT.replace("header H", "header Missing")
+        + "  send 60\n"
+        + service("", "").text[len(ROOT) :],
+        ("root",),
+    ),
+    service("E0432", "this is no number of the frame", "accept when a < my.mac", "send 60"),
+    service("E0433", "expected a comparison", "accept when a", "send 60"),
+    service(
+        "E0434",
+        "write sum16(header) == 0xFFFF",
+        "accept when a == 1 & sum16(header) == 0",
+        "send 60",
+    ),
+    service(
+        "E0434", "sum16 takes 'header'", "accept when a == 1 & sum16(payload) == 0xFFFF", "send 60"
+    ),
+    service("E0435", "may be all zeros", "accept when sum16(header) == 0xFFFF", "send 60"),
+    service("E0436", "no 'send' says how long the answer is", "accept when a == 1"),
+    service("E0437", "no field 'z'", "reply", "  z <- 1", "send 60"),
+    Fault(
+        "E0438",
+        "an answer's field is of whole bytes",
+        service("", "", "reply", "  a <- 1", "send 60").text.replace("a u16", "x u4\n  a u12"),
+        ("root",),
+    ),
+    service("E0439", "a field, a constant or 'update'", "reply", "  a <- b + 1", "send 60"),
+    service("E0440", "makes 16 bits", "reply", "  a <- update(a, b)", "send 60"),
+    service(
+        "E0440", "takes two fields and a constant", "reply", "  a <- update(a, b, b)", "send 60"
+    ),
+    service("E0440", "follows one changed byte", "reply", "  a <- update(a, b, 1)", "send 60"),
+    service(
+        "E0441",
+        "'where' is parent's field == constant",
+        "send 60",
+        more="service inner over root where a < 3\n  send 60\n",
+    ),
+    service("E0442", "this excludes what else is tested", "accept when a == 1 & a == 2", "send 60"),
+    row("E0450", "unknown name 'who' in a text", 'expect R == 1 else "{who}"'),
+    row("E0451", "more than 128 different digits", *MANY),
+    row(
+        "E0452",
+        "a report of 303 characters: at most 256",
+        f'expect R == 1 else "{{found:x1}}{"x" * 299}"',
+    ),
+    row("E0460", "a row's place is a register", "n[0:0] <- R", "t <- 1"),
+    device(
+        "E0461", "'A' has 2", *REGISTERS[:2], "  0 A[2] rw @m 1", "sequence init", "  A[2] <- 1"
+    ),
+    device(
+        "E0462",
+        "rows access memory registers of 32 bits",
+        *REGISTERS[:1],
+        "registers csr at regs mmio 16 bits",
+        "  0 R rw @m 1",
+        "sequence init",
+        "  R <- 1",
+    ),
+    Fault("E0463", "only PCI functions have config space", HEAD + NO_FUNCTION),
+    row("E0464", "a row writes a state from bit 0, 32, ... upwards", "big[7:4] <- R"),
+    row("E0465", "a row tests 'register == value'", 'expect R < 1 else "x"'),
+    row("E0414", "no field 'x'", 'expect R.x == 1 else "y"'),
+    row("E0414", "no field 'x'", "R <- { x = 1 }"),
+    row("E0466", "no row can be 'port8.keep'", "big <- P"),
+    row(
+        "E0467",
+        "no clock on this machine bounds this 'await'",
+        'await R == 1 within 5 ms else "late"',
+    ),
+    device(
+        "E0468",
+        "this machine's config space cannot be reached",
+        "registers cfg config 32 bits",
+        "  4 C rw @m 1",
+        "sequence init",
+        "  C <- 1",
+    ),
+    Fault(
+        "E0469",
+        "a wait of 2000 s: this machine's clock counts 1199 s",
+        card(*PORTS, "sequence init", '  await P == 1 within 2000 s else "late"') + CLOCK,
+    ),
+    device(
+        "E0470", "expected a register among I/O ports", *REGISTERS, "clock R 24 bits at 1000 Hz"
+    ),
+    device(
+        "E0480",
+        "a table starts as { field = value, ... }",
+        *LAYOUT,
+        "table t[2] of L align 16 = 5",
+        "turn",
+        "  t[0].n <- 1",
+    ),
+    device("E0414", "no field 'x' in 'L'", *LAYOUT, "table t[2] of L align 16 = { x = 1 }"),
+    device(
+        "E0481",
+        "a field that varies starts at a 32-bit boundary",
+        "layout L 4 bytes little",
+        "  31:8 x",
+        "table t[2] of L align 16 = { x = i }",
+    ),
+    device(
+        "E0482",
+        "initial values are equal or evenly spaced",
+        *LAYOUT,
+        "table t[4] of L align 16 = { addr = i * i }",
+    ),
+    device(
+        "E0483",
+        "initial values 65536 apart: at most 65535",
+        *LAYOUT,
+        "table t[2] of L align 16 = { addr = i << 16 }",
+    ),
+    device(
+        "E0484",
+        "'buf' has no element 2",
+        *LAYOUT,
+        "table buf[2] of bytes 64",
+        "table t[2] of L align 16 = { addr = &buf[i + 1] }",
+    ),
+]
+
+LEARNT = [
+    device(
+        "E0490", "a learn row reads ports and config space", *REGISTERS, "learn", "  x := R else 0"
+    ),
+    device("E0490", "a learn row writes ports and config space", *REGISTERS, "learn", "  R <- 1"),
+    device("E0491", "keeps a register or a field of one", *PORTS, "learn", "  x := P[1:0] else 0"),
+    device("E0414", "no field 'X'", *PORTS, "learn", "  x := P.X else 0"),
+]
+
+ELSEWHERE = {
+    "E0471": "test_a_card_that_firmware_left_alone",
+    "E0472": "test_a_text_too_long_for_a_console",
+}
+"""Codes that need more than a rule: the tests below."""
+
+
+def bindings_of(fault: Fault) -> Bindings:
+    system = System(name="test", address="10.0.2.15/24", services=fault.services)
+    return bind(machine(), patterns_of(fault.text), system)
+
+
+def refused(fault: Fault, error: MetaosError) -> None:
+    code, text = problem_of(error)
+    assert code == fault.code and fault.words in text, text
+    (problem,) = error.problems
+    assert problem.span is not None and problem.span.file == "0.pattern"
+    lines = fault.text.split("\n")
+    assert 0 < problem.span.line <= len(lines)
+    assert problem.span.column <= len(lines[problem.span.line - 1]) + 1
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_refused(fault: Fault) -> None:
+    with pytest.raises(MetaosError) as error:
+        guard(lower(bindings_of(fault)), ())
+    refused(fault, error.value)
+
+
+@pytest.mark.parametrize("fault", LEARNT, ids=str)
+def test_learn_rows_refused(fault: Fault) -> None:
+    with pytest.raises(MetaosError) as error:
+        learn_rows(machine(), patterns_of(fault.text))
+    refused(fault, error.value)
+
+
+def test_a_card_that_firmware_left_alone() -> None:
+    import msgspec
+
+    whole = machine()
+    (given,) = (f for f in whole.functions if f.address == "00:03.0")
+    bars = tuple(msgspec.structs.replace(b, address=0) for b in given.bars)
+    functions = tuple(
+        msgspec.structs.replace(f, bars=bars) if f is given else f for f in whole.functions
+    )
+    bare = msgspec.structs.replace(whole, functions=functions)
+    text = card(*REGISTERS, "sequence init", "  R <- 1") + CONFIG
+    system = System(name="test", address="10.0.2.15/24", services=())
+    with pytest.raises(MetaosError) as error:
+        lower(bind(bare, patterns_of(text), system))
+    code, said = problem_of(error.value)
+    assert code == "E0471" and "00:03.0: BAR 0 has no address" in said and "probe" in said
+
+
+def test_a_text_too_long_for_a_console() -> None:
+    console = (
+        HEAD
+        + "device com : console\n  match legacy com\n  registers p at legacy.port port 8 bits\n"
+        "    0 THR wo @m 1\n  turn\n    take text -> char, some\n    THR <- char when some\n"
+        "    advance text when some\n"
+        f'service hello over console\n  say "{{my.name}}{"x" * 250}"\n'
+    )
+    for name, fits in (("abc", True), ("abcd", False)):
+        system = System(name=name, address="10.0.2.15/24", services=("hello",))
+        bindings = bind(machine(), patterns_of(console), system)
+        if fits:
+            (text,) = (d for d in lower(bindings).data if d.name == "banner")
+            assert len(text.data) == 256 and text.data.endswith(b"x\r\n\0")
+            continue
+        with pytest.raises(MetaosError) as error:
+            lower(bindings)
+        code, said = problem_of(error.value)
+        assert code == "E0472" and "257 characters, at most 256" in said
+
+
+def test_every_code_has_a_case() -> None:
+    folder = Path(next(iter(package.__path__)))
+    written = set()
+    for module in folder.glob("*.py"):
+        written |= set(re.findall(r'"(E0\d{3})"', module.read_text("utf-8")))
+    shown = {f.code for f in (*FAULTS, *LEARNT)} | set(ELSEWHERE)
+    assert written - shown == set(), "codes without a case here"
+    assert shown - written == set(), "codes that nothing says any more"
+    assert all(name in globals() for name in ELSEWHERE.values())
+
+
+def test_a_rule_without_a_fault_is_lowered() -> None:
+    """The pieces that the cases above are made of are sound."""
+    rule = service("", "", "accept when a == 1", "reply", "  b <- 2", "send 60")
+    lowered = lower(bindings_of(rule))
+    assert [p.device for p in lowered.programs if p.phase == "steady"] == ["00:03.0"]
+    assert CARD in rule.text

@@ -1,0 +1,249 @@
+"""What the lowering of a whole machine places, guards and touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from metaos import resources
+from metaos.emit.target import FEATURES
+from metaos.ir.check import check
+from metaos.link.parts import PHASES
+from metaos.lower.lower import Lowered, guard, lower
+from metaos.lower.platform import free_slots
+from metaos.lower.rows import Row, config_address
+from metaos.match.bind import bind
+from metaos.match.system import System, read_system
+from metaos.pattern.patterns import load
+from metaos.probe.machine import Function, Machine
+from tests.lower.lowering import MACHINES, machine
+
+NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def lowered(request: pytest.FixtureRequest) -> Lowered:
+    return lowered_of(machine(request.param))
+
+
+def lowered_of(given: Machine, system: System | None = None) -> Lowered:
+    return lower(bind(given, load([resources.PATTERNS]), system or read_system()))
+
+
+# ---- slots --------------------------------------------------------------------------------
+
+
+def function(address: str, header_type: int = 0, config: dict[int, int] | None = None) -> Function:
+    (some,) = (f for f in machine().functions if f.address == "00:03.0")
+    data = bytearray.fromhex(some.config)
+    for at, byte in (config or {}).items():
+        data[at] = byte
+    return msgspec.structs.replace(
+        some, address=address, header_type=header_type, config=data.hex()
+    )
+
+
+def slots(bus: int, without: Iterable[int] = ()) -> set[str]:
+    return {f"{bus:02x}:{slot:02x}.0" for slot in range(32) if slot not in set(without)}
+
+
+def test_the_other_slots_of_a_bus_are_free() -> None:
+    found = free_slots((function("00:00.0"), function("00:1f.0")))
+    assert set(found) == slots(0, (0, 31)) and len(found) == 30
+
+
+def test_a_device_of_several_functions_has_eight() -> None:
+    found = free_slots((function("00:05.0", 0x80), function("00:05.3")))
+    assert set(found) == slots(0, (5,)) | {f"00:05.{n}" for n in (1, 2, 4, 5, 6, 7)}
+
+
+def test_a_device_of_one_function_has_one() -> None:
+    assert "00:05.1" not in free_slots((function("00:05.0"),))
+
+
+def test_a_bus_behind_a_bridge_counts_even_if_it_is_empty() -> None:
+    bridge = function("00:01.0", 0x01, {0x19: 2})
+    assert set(free_slots((function("00:00.0"), bridge))) == slots(0, (0, 1)) | slots(2)
+    behind = function("02:04.0")
+    assert set(free_slots((bridge, behind))) == slots(0, (1,)) | slots(2, (4,))
+
+
+def test_a_bridge_that_firmware_left_alone_has_no_bus() -> None:
+    bridge = function("00:01.0", 0x81, {0x19: 0})
+    assert {a[:2] for a in free_slots((bridge,))} == {"00"}
+
+
+@pytest.mark.parametrize(
+    ("address", "number"),
+    [("00:00.0", 0), ("00:03.0", 0x1800), ("00:1f.7", 0xFF00), ("ff:1f.7", 0xFFFF00)],
+)
+def test_config_addresses(address: str, number: int) -> None:
+    assert config_address(address) == number
+
+
+# ---- the guard ----------------------------------------------------------------------------
+
+
+def config_tests(rows: Iterable[Row]) -> dict[int, Row]:
+    return {row.place.value: row for row in rows if row.kind == "config.test"}
+
+
+def test_every_function_and_every_free_slot_is_guarded(lowered: Lowered) -> None:
+    given = lowered.bindings.machine
+    tests = config_tests(lowered.guard_rows)
+    for one in given.functions:
+        at = config_address(one.address)
+        assert tests[at].value.value == one.device << 16 | one.vendor
+        assert tests[at + 8].value.value == one.class_code << 8 | one.revision
+        assert tests[at].mask == tests[at + 8].mask == 0xFFFFFFFF
+        if one.header_type & 0x7F == 0:
+            wanted = one.subsystem_device << 16 | one.subsystem_vendor
+            assert tests[at + 0x2C].value.value == wanted
+        alone = one.address.endswith(".0") and not one.header_type & 0x80
+        assert (at + 12 in tests) == alone
+        assert all(f"functions.{one.address}" in tests[x].facts for x in (at, at + 8))
+    for address in free_slots(given.functions):
+        assert tests[config_address(address)].value.value == 0xFFFFFFFF
+    assert len(tests) == len([r for r in lowered.guard_rows if r.kind == "config.test"])
+
+
+def test_the_guard_reads_and_never_writes_but_for_the_consoles(lowered: Lowered) -> None:
+    consoles = {
+        b.device.address for b in lowered.bindings.bindings if b.pattern.class_name == "console"
+    }
+    for row in lowered.guard_rows:
+        assert row.kind.endswith(".test") or row.device in consoles, row
+
+
+def test_consoles_then_features_and_memory_come_first(lowered: Lowered) -> None:
+    """So that what is wrong can be said, and nothing runs that the processor may lack."""
+    used = FEATURES[2:4]
+    program, (datum, *_) = guard(lowered, used)
+    check(program)
+    consoles = sum(not row.kind.endswith(".test") for row in lowered.guard_rows)
+    facts = [line.facts for line in datum.lines]
+    first = facts[consoles : consoles + 3]
+    assert first == [(f"cpu.leaves.{f.leaf:#x}",) for f in used] + [("memory",)]
+    assert not any(x in facts[:consoles] for x in first)
+    assert program.phase == "guard" and datum.phases == ("guard",)
+
+
+def test_every_report_names_what_it_is_about(lowered: Lowered) -> None:
+    guard(lowered, FEATURES)
+    for said in lowered.texts.said:
+        text = bytes(lowered.texts.data[said.start : said.end])
+        assert text.endswith(b"\r\n\0") and len(text) > 12
+    for row in lowered.guard_rows:
+        if row.kind.endswith(".test"):
+            assert any(said.start == row.site for said in lowered.texts.said)
+
+
+# ---- places -------------------------------------------------------------------------------
+
+
+def test_places_are_used_and_uses_have_places(lowered: Lowered) -> None:
+    program, data = guard(lowered, ())
+    programs = (*lowered.programs, program)
+    tables = (*lowered.data, *data)
+    names = {p.name for p in lowered.places}
+    names |= {w.name for w in lowered.windows} | {d.name for d in tables}
+    used = {op.address.symbol for p in programs for op in p.ops if op.address is not None}
+    used |= {r.symbol for d in tables for r in d.relocations}
+    used |= {f.symbol for p in lowered.places for f in p.fills}
+    own = {"absolute", "", "memory_needed_kib"} | {f"root.{phase}" for phase in PHASES}
+    assert used - own <= names
+    kept = {"next"}  # the linker's phase change reads it
+    assert names - used <= kept, "places that nothing uses"
+
+
+def test_places_are_mapped_where_they_are_used(lowered: Lowered) -> None:
+    program, _ = guard(lowered, ())
+    phases = {p.name: set(p.phases) for p in lowered.places}
+    phases |= {w.name: set(w.phases) for w in lowered.windows}
+    for one in (*lowered.programs, program):
+        for op in one.ops:
+            if op.address is not None and op.address.symbol in phases and op.kind != "address":
+                assert one.phase in phases[op.address.symbol], (one.phase, op.address)
+
+
+def test_windows_show_the_pages_that_are_touched(lowered: Lowered) -> None:
+    for window in lowered.windows:
+        assert window.pages and all(page % 0x1000 == 0 for page in window.pages)
+        assert list(window.pages) == sorted(set(window.pages))
+        assert window.pages[-1] < window.size
+        touched = {
+            op.address.offset & ~0xFFF
+            for p in lowered.programs
+            for op in p.ops
+            if op.address is not None
+            and op.address.symbol == window.name
+            and op.kind in ("load", "store")
+        }
+        assert touched <= set(window.pages)
+
+
+def test_ports_belong_to_present_devices(lowered: Lowered) -> None:
+    present = {b.device.address for b in lowered.bindings.bindings}
+    assert {p.device for p in lowered.ports} <= present
+    for port in lowered.ports:
+        assert port.length in (1, 2, 4) and set(port.phases) <= set(PHASES)
+
+
+def test_one_program_a_device_and_phase(lowered: Lowered) -> None:
+    keys = [(p.device, p.phase) for p in lowered.programs]
+    assert len(keys) == len(set(keys))
+    for program in lowered.programs:
+        check(program)
+
+
+def test_a_device_removed_takes_its_programs_and_places_along() -> None:
+    """And changes nothing else that is not the guard's."""
+    whole = machine()
+    less = msgspec.structs.replace(
+        whole, functions=tuple(f for f in whole.functions if f.address != "00:02.0")
+    )
+    with_screen, without = lowered_of(whole), lowered_of(less)
+    gone = {p.name for p in with_screen.places} - {p.name for p in without.places}
+    assert gone and all(name.startswith("00:02.0.") for name in gone)
+    assert {w.name for w in with_screen.windows} - {w.name for w in without.windows} == {
+        "00:02.0.text"
+    }
+
+    def shapes(of: Lowered) -> dict[tuple[str, str], int]:
+        return {(p.device, p.phase): len(p.ops) for p in of.programs if p.device != "00:02.0"}
+
+    assert shapes(with_screen) == shapes(without)
+
+
+# ---- systems ------------------------------------------------------------------------------
+
+
+def test_addresses_count_up_with_the_cards() -> None:
+    whole = machine()
+    (card,) = (f for f in whole.functions if f.address == "00:03.0")
+    two = msgspec.structs.replace(
+        whole, functions=(*whole.functions, msgspec.structs.replace(card, address="00:04.0"))
+    )
+    found = {}
+    for program in lowered_of(two).programs:
+        if program.phase == "steady":
+            constants = {op.value for op in program.ops if op.kind == "const"}
+            for last in (15, 16):
+                if int.from_bytes(bytes([10, 0, 2, last]), "little") in constants:
+                    found[program.device] = last
+    assert found == {"00:03.0": 15, "00:04.0": 16}
+
+
+@pytest.mark.parametrize("services", [("banner",), ()])
+def test_a_system_without_a_network_needs_no_card(services: tuple[str, ...]) -> None:
+    system = System(name="quiet", address="10.0.2.15/24", services=services)
+    bare = msgspec.structs.replace(machine(), functions=(), acpi=())
+    made = lowered_of(bare, system)
+    phases = {p.phase for p in made.programs}
+    assert {"init", "report"} <= phases
+    program, _ = guard(made, ())
+    check(program)
+    texts = [d for d in made.data if d.name == "banner"]
+    assert len(texts) == len(services)
