@@ -164,6 +164,19 @@ def match(
     cli_build.match(machine, system=system, patterns=tuple(patterns or ()), json=json)
 
 
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(help="The machine file an image is made for.")],
+    b: Annotated[Path, typer.Argument(help="The machine file it might be booted on.")],
+    system: SystemFile = None,
+    patterns: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Say what changed between two machines; exit 1 if an image for A does not serve B."""
+    serves = cli_build.diff(a, b, system=system, patterns=tuple(patterns or ()), json=json)
+    raise SystemExit(Exit.DONE if serves else Exit.FAILED)
+
+
 @app.command(options_metavar=_WITH_QEMU)
 def run(
     ctx: typer.Context,

@@ -109,6 +109,23 @@ def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: 
     demand_needed(bindings)
 
 
+def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> bool:
+    """Say what changed from one machine file to another; whether A's image serves B."""
+    from metaos import pipeline
+
+    difference = pipeline.compare(
+        _read_machine(a),
+        _read_machine(b),
+        system=read_system(system),
+        pattern_dirs=pattern_folders(patterns),
+    )
+    if json:
+        console.data_json(difference)
+    else:
+        console.data(cli_text.difference_text(difference))
+    return difference.serves
+
+
 def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:
     """List what the pattern folders hold; reading them is the check."""
     from metaos.pipeline import read_patterns

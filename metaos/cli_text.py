@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metaos.boot.acceptance import Verdict
     from metaos.doctor import Finding
     from metaos.match.bind import Bindings
+    from metaos.match.diff import Difference, Meant
     from metaos.pattern.patterns import Patterns
     from metaos.pattern.syntax import Match
     from metaos.probe.machine import Function, Machine
@@ -106,6 +107,34 @@ def bindings_text(bindings: Bindings) -> str:
         name = device_name(function) if function else ""
         rows.append((unmatched.device.address, "-", name, ""))
     return table(("device", "pattern", "why, or what it is", "where"), rows)
+
+
+def difference_text(difference: Difference) -> str:
+    """The verdict, what stands in the way, every change, and the code that changes."""
+    lines = [difference.verdict]
+    devices = list(dict.fromkeys(x.device for x in difference.obstacles))
+    for device in devices:
+        first, *more = [x for x in difference.obstacles if x.device == device]
+        by = "no row tests it" if first.by == "nobody" else first.by
+        lines.append(f"  {by}: {first.text}{f' (and {len(more)} more)' if more else ''}")
+    if difference.changes:
+        lines += ["", "changes, A -> B"]
+    for change in difference.changes:
+        lines += [f"  {_change(change)}", f"    {change.kind.value}: {change.means}"]
+    if difference.effects:
+        rows = [(x.device, x.phase, x.a, x.b, x.differ, x.unit) for x in difference.effects]
+        heads = ("code or rows of", "phase", "A", "B", "differ", "")
+        lines += ["", table(heads, rows).rstrip()]
+    return "\n".join(lines)
+
+
+def _change(change: Meant) -> str:
+    """One change on a line: "00:03.0 revision changed: 0x02 -> 0x03"."""
+    what = f"{change.subject.strip()} {change.fact}".rstrip()
+    if change.how == "changed":
+        return f"{what} changed: {change.a} -> {change.b}"
+    said = f"{change.a} {change.b}" if change.how == "moved" else change.a or change.b
+    return f"{what} {change.how}: {said}"
 
 
 def patterns_data(patterns: Patterns) -> dict[str, Any]:

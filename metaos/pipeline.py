@@ -24,10 +24,12 @@ from metaos.link.link import link
 from metaos.link.manifest import Provenance, Served
 from metaos.link.parts import Parts
 from metaos.lower.learn import learn_rows
-from metaos.lower.lower import Lowered, guard, lower
+from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
 from metaos.lower.work import MEMORY
 from metaos.match.bind import Bindings, bind
+from metaos.match.diff import Difference, diff
+from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
 from metaos.pattern.patterns import Patterns, load
@@ -98,19 +100,7 @@ def build_proved(
     """As `build`, with the proof that `metaos build` reports."""
     progress("reading patterns")
     patterns = read_patterns(pattern_dirs)
-    with_lines = _lines_shown(patterns)
-    with with_lines:
-        bindings = bind(machine, patterns, system)
-        progress(f"generating code for {len(bindings.bindings)} devices")
-        lowered = lower(bindings)
-        features = cpu_features(machine.cpu)
-        codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
-        used = used_features(mnemonics(c.text for c in codes))
-        guard_program, guard_data = guard(lowered, used)
-        codes += (emit(_checked(guard_program), ()),)
-        progress("linking")
-        parts = _parts(lowered, codes, guard_data, machine)
-        image = link(parts, _provenance(bindings, lowered, tuple(f.name for f in used)))
+    image = _make(machine, patterns, system, progress).image
     progress("proving the laws")
     report = verify(image)
     if report.violations:
@@ -123,6 +113,50 @@ def build_proved(
             hint="this is a defect of a pattern or of MetaOS; the place names the rule",
         )
     return Built(image, report)
+
+
+def compare(
+    a: Machine,
+    b: Machine,
+    *,
+    system: System,
+    pattern_dirs: Sequence[Path] = (resources.PATTERNS,),
+    progress: Progress = lambda _: None,
+) -> Difference:
+    """What changed from machine `a` to `b`, and what an image for `a` would do on `b`.
+
+    Both images are made, but neither proved: nothing of them leaves here. A machine for which
+    none can be made is compared by its facts.
+    """
+    progress("reading patterns")
+    patterns = read_patterns(pattern_dirs)
+    made: list[Made | MetaosError] = []
+    for machine in (a, b):
+        try:
+            made.append(_make(machine, patterns, system, progress))
+        except MetaosError as error:
+            made.append(error)
+    placed = None
+    if isinstance(made[1], Made):
+        placed = lower(bind(as_placed(a, b), patterns, system))
+    return diff(a, b, made[0], made[1], placed)
+
+
+def _make(machine: Machine, patterns: Patterns, system: System, progress: Progress) -> Made:
+    """All stages from the facts to a linked image, and what they made on the way."""
+    with _lines_shown(patterns):
+        bindings = bind(machine, patterns, system)
+        progress(f"generating code for {len(bindings.bindings)} devices")
+        lowered = lower(bindings)
+        features = cpu_features(machine.cpu)
+        codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
+        used = used_features(mnemonics(c.text for c in codes))
+        guard_program, guard_data = guard(lowered, used)
+        codes += (emit(_checked(guard_program), ()),)
+        progress("linking")
+        parts = _parts(lowered, codes, guard_data, machine)
+        image = link(parts, _provenance(bindings, lowered, tuple(f.name for f in used)))
+    return Made(lowered, guard_rows(lowered, used), codes, image)
 
 
 def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence[Path]) -> str:

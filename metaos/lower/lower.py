@@ -56,6 +56,7 @@ class Lowered:
     guard_rows: tuple[Row, ...]
     texts: Texts
     config: ConfigAccess | None
+    init_rows: tuple[Row, ...] = ()
 
 
 def lower(bindings: Bindings) -> Lowered:
@@ -85,17 +86,15 @@ def lower(bindings: Bindings) -> Lowered:
         tuple(guard_rows),
         work.texts,
         config,
+        tuple(rows),
     )
 
 
 def guard(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Program, tuple[Datum, ...]]:
     """The guard's program and table, and the report's texts, now complete."""
     texts = lowered.texts
-    rows = list(lowered.console_rows)  # so that what follows can be reported
-    rows += [feature_row(feature, texts) for feature in used]
-    rows.append(memory_row(texts))
-    rows += lowered.guard_rows
-    program, datum = stepper("guard", tuple(rows), then="init", ticks=None, config=lowered.config)
+    rows = guard_rows(lowered, used)
+    program, datum = stepper("guard", rows, then="init", ticks=None, config=lowered.config)
     lines = tuple(DatumLine(x.start, x.end, x.device, "text", x.span) for x in texts.said)
     digits = texts.digit_bytes()
     shown = DatumLine(0, len(digits), PLATFORM, "constant", GENERATED)
@@ -105,6 +104,14 @@ def guard(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Program, tupl
         Datum(DIGITS, ("report",), digits, 4, (), (shown,)),
     )
     return program, data
+
+
+def guard_rows(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Row, ...]:
+    """All rows of the guard, in order. Texts are added to the report's once."""
+    rows = list(lowered.console_rows)  # so that what follows can be reported
+    rows += [feature_row(feature, lowered.texts) for feature in used]
+    rows.append(memory_row(lowered.texts))
+    return (*rows, *lowered.guard_rows)
 
 
 # ---- turns ----------------------------------------------------------------------------

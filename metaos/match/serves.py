@@ -1,0 +1,357 @@
+"""Whether an image made for machine A would serve machine B: `obstacles(made, b, made_b)`.
+
+No rule is written a second time: the rows that the guard and init of A's image run are run
+here against what B's file holds. What no row tests (an I/O port that firmware chose, a fact
+folded into a turn) is found by lowering B too and comparing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from metaos.emit.code import Code
+from metaos.emit.target import REGISTERS
+from metaos.ir.text import render
+from metaos.link.image import Image
+from metaos.lower.lower import Lowered
+from metaos.lower.rows import FULL, Row
+from metaos.lower.text import FAULT_WORDS, Texts
+from metaos.lower.work import MEMORY
+from metaos.probe.machine import Bar, BarKind, Function, Machine
+
+MIB = 1 << 20
+ROM = 6
+"""The index that a machine file gives the expansion ROM's register."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """One machine's image, and the stages before it that are compared."""
+
+    lowered: Lowered
+    guard: tuple[Row, ...]
+    codes: tuple[Code, ...]
+    image: Image
+
+
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """Why A's image does not serve B.
+
+    `by` is who notices: "guard" (before anything is touched) and "init" stop with `text`;
+    "nobody" is what no row of the image tests. `facts` are paths into the machine files.
+    """
+
+    by: str
+    device: str
+    text: str
+    facts: tuple[str, ...] = ()
+
+
+def obstacles(
+    made: Made, b: Machine, made_b: Made | None, placed_b: Lowered | None
+) -> tuple[Obstacle, ...]:
+    """All of them, in the order in which they would be met; none if A's image serves B.
+
+    Init is not asked where the guard refuses, since it would never run. `placed_b` is B
+    lowered with its windows where A's image puts them (`as_placed`). Without both (no image
+    can be made for B) only the rows speak.
+    """
+    refused = tuple(_failing("guard", made.guard, made, b, made_b))
+    if refused:
+        return refused
+    stopped = tuple(_failing("init", made.lowered.init_rows, made, b, made_b))
+    return (*stopped, *_unnoticed(made, b, placed_b))
+
+
+# ---- rows -----------------------------------------------------------------------------
+
+
+def _failing(
+    phase: str, rows: tuple[Row, ...], made: Made, b: Machine, made_b: Made | None
+) -> Iterator[Obstacle]:
+    space = ConfigSpace(b)
+    theirs: tuple[Row, ...] = ()
+    if made_b is not None:
+        theirs = made_b.guard if phase == "guard" else made_b.lowered.init_rows
+    known = {(r.kind, r.place, r.mask): r.value.value for r in theirs if not r.place.symbol}
+    for row in rows:
+        if row.kind == "config.write":
+            space.write(row.place.value, row.value.value)
+        if not row.kind.endswith(".test"):
+            continue
+        wanted = row.value.value
+        if row.place.symbol == MEMORY:
+            wanted = made.image.manifest.memory_needed_kib
+            found: int | None = high_memory(b) // 1024
+        elif row.kind == "config.test":
+            found = space.read(row.place.value)
+        elif row.kind.startswith("cpuid"):
+            found = _cpuid(b, row)
+        else:  # a port or a window: what B's own row expects there is what B has
+            found = known.get((row.kind, row.place, row.mask))
+        if found is not None and (found - wanted) & row.mask:
+            text = spoken(made.lowered.texts, row, wanted, found)
+            yield Obstacle(by=phase, device=device_of(row), text=text, facts=row.facts)
+
+
+def device_of(row: Row) -> str:
+    """The function a row of the config space's rule is about; else the row's own device."""
+    for fact in row.facts:
+        if fact.startswith("functions."):
+            return fact.removeprefix("functions.")[:7]
+    return row.device
+
+
+def _cpuid(b: Machine, row: Row) -> int:
+    """A register of a leaf; a leaf that the file lacks has no feature."""
+    name = REGISTERS[int(row.kind[len("cpuid")])]
+    leaves = (x for x in b.cpu.leaves if (x.leaf, x.subleaf) == (row.place.value, 0))
+    return next((int(getattr(leaf, name)) for leaf in leaves), 0)
+
+
+def high_memory(machine: Machine) -> int:
+    """Bytes of usable RAM from 1 MiB up to the first hole: what firmware reports as extended
+    memory.
+
+    Source: ACPI Specification 6.4 §15.1 (kinds of range); its E801h has no holes.
+    """
+    end = MIB
+    for start, stop in usable(machine):
+        if start <= end < stop:
+            end = stop
+    return end - MIB
+
+
+def usable(machine: Machine) -> list[tuple[int, int]]:
+    """(first, one past last) byte of each range of RAM, ascending."""
+    return sorted((r.base, r.base + r.size) for r in machine.memory if r.kind == 1)
+
+
+def spoken(texts: Texts, row: Row, wanted: int, found: int) -> str:
+    """The words that the image itself shows when a row's test fails."""
+    words = {
+        FAULT_WORDS["place"]: row.place.value,
+        FAULT_WORDS["wanted"]: wanted,
+        FAULT_WORDS["found"]: found,
+    }
+    end = texts.data.index(0, row.site)
+    said = ""
+    for code in texts.data[row.site : end]:
+        if code & 0x80:
+            word, shift, mask = texts.digits[code & 0x7F]
+            said += f"{words[word] >> shift & mask:x}"
+        else:
+            said += chr(code)
+    return said.strip()
+
+
+class ConfigSpace:
+    """The config space of a machine file's functions, read and written as init's rows do.
+
+    Base address registers keep only the address bits that their size leaves; a place with no
+    function reads as all ones. Source: PCI Local Bus Specification 3.0 §6.2.5.1, §6.1.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.functions = {_config_number(f.address): f for f in machine.functions}
+        self.written: dict[int, int] = {}
+
+    def read(self, place: int) -> int:
+        function = self.functions.get(place & ~0xFF)
+        if function is None:
+            return FULL
+        return self.written.get(place, config_word(function, place & 0xFC))
+
+    def write(self, place: int, value: int) -> None:
+        function = self.functions.get(place & ~0xFF)
+        if function is None:
+            return
+        at = place & 0xFC
+        if 0x10 <= at < (0x28 if function.header_type & 0x7F == 0 else 0x18):
+            value = _kept(function, (at - 0x10) // 4, value)
+        self.written[place] = value
+
+
+def _config_number(address: str) -> int:
+    bus, device, function = int(address[:2], 16), int(address[3:5], 16), int(address[6:], 16)
+    return bus << 16 | device << 11 | function << 8
+
+
+def config_word(function: Function, at: int) -> int:
+    """32 bits of a function's config bytes."""
+    return int.from_bytes(bytes.fromhex(function.config[2 * at : 2 * at + 8]), "little")
+
+
+def _kept(function: Function, index: int, value: int) -> int:
+    """What a base address register holds after a write."""
+    for bar in function.bars:
+        if bar.index == index:
+            flags = config_word(function, 0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)
+            return value & ~(bar.size - 1) & FULL | flags
+        if bar.index + 1 == index and bar.kind == BarKind.MEM64:
+            return value & ~((bar.size - 1) >> 32) & FULL
+    return 0
+
+
+# ---- what no row tests ----------------------------------------------------------------
+
+
+def _unnoticed(made: Made, b: Machine, placed_b: Lowered | None) -> Iterator[Obstacle]:
+    yield from _collisions(made, b)
+    yield from _ram(made, b)
+    if placed_b is not None:
+        yield from _folded(made.lowered, placed_b)
+
+
+def as_placed(a: Machine, b: Machine) -> Machine:
+    """B with the windows of A's functions where A has them: an image programs these itself."""
+    ours = {f.address: f for f in a.functions}
+    functions = []
+    for function in b.functions:
+        mine = ours.get(function.address)
+        places = {x.index: x.address for x in mine.bars} if mine is not None else {}
+        bars = tuple(
+            msgspec.structs.replace(bar, address=places.get(bar.index, bar.address))
+            for bar in function.bars
+        )
+        functions.append(msgspec.structs.replace(function, bars=bars))
+    return msgspec.structs.replace(b, functions=tuple(functions))
+
+
+def _ram(made: Made, b: Machine) -> Iterator[Obstacle]:
+    """RAM the image uses that B has for something else; the guard only counts it."""
+    end = MIB + made.image.manifest.memory_needed_kib * 1024
+    if end > MIB + high_memory(b):
+        text = f"the image uses RAM up to {end:#x}, of which B's firmware keeps a part"
+        yield Obstacle(by="nobody", device="platform", text=text, facts=("memory",))
+
+
+def _collisions(made: Made, b: Machine) -> Iterator[Obstacle]:
+    """Windows that the image places where B has something else, or out of a bridge's reach."""
+    functions = {f.address: f for f in b.functions}
+    placed = {(w.device, w.physical): w.size for w in made.lowered.windows}
+    ours = {(d, bar.index): bar for d, _ in placed for bar in _bars(made, d, placed)}
+    for (device, _), bar in ours.items():
+        if bar.kind == BarKind.IO or device not in functions:
+            continue
+        start, stop = bar.address, bar.address + bar.size
+        name = f"the image places {device} BAR {bar.index} at {start:#x}"
+        fact = (f"functions.{device}.bars.{bar.index}",)
+        for function in b.functions:
+            for other in function.bars:
+                taken = _decodes(function, other) or function.address == device
+                if (function.address, other.index) in ours or not taken:
+                    continue
+                if other.kind != BarKind.IO and _overlap(start, stop, other):
+                    where = f"{function.address} BAR {other.index}"
+                    text = f"{name}, where B has {where}"
+                    yield Obstacle(by="nobody", device=device, text=text, facts=fact)
+        if any(start < end and base < stop for base, end in usable(b)):
+            text = f"{name}, where B has RAM"
+            yield Obstacle(by="nobody", device=device, text=text, facts=fact)
+        for bridge in _bridges_above(b, device):
+            if not any(lo <= start and stop <= hi for lo, hi in _forwarded(bridge)):
+                text = f"{name}, which B's bridge {bridge.address} does not forward"
+                yield Obstacle(by="nobody", device=device, text=text, facts=fact)
+
+
+def _bars(made: Made, device: str, placed: dict[tuple[str, int], int]) -> list[Bar]:
+    """The registers of a function that the image itself programs."""
+    function = next(
+        (f for f in made.lowered.bindings.machine.functions if f.address == device), None
+    )
+    if function is None:
+        return []
+    return [bar for bar in function.bars if (device, bar.address) in placed]
+
+
+def _decodes(function: Function, bar: Bar) -> bool:
+    """Whether firmware left a memory register on. Source: PCI 3.0 §6.2.2, §6.2.5.2."""
+    if not bar.address or not config_word(function, 4) & 2:
+        return False
+    rom = 0x30 if function.header_type & 0x7F == 0 else 0x38
+    return bar.index != ROM or bool(config_word(function, rom) & 1)
+
+
+def _overlap(start: int, stop: int, bar: Bar) -> bool:
+    return bool(bar.address) and start < bar.address + bar.size and bar.address < stop
+
+
+def _bridges_above(machine: Machine, address: str) -> Iterator[Function]:
+    """Every bridge whose buses hold `address`. Source: PCI-to-PCI Bridge 1.2 §3.2.5."""
+    bus = int(address[:2], 16)
+    for function in machine.functions:
+        if function.header_type & 0x7F == 1:
+            buses = config_word(function, 0x18)
+            if buses >> 8 & 0xFF <= bus <= buses >> 16 & 0xFF and buses >> 8 & 0xFF:
+                yield function
+
+
+def _forwarded(bridge: Function) -> list[tuple[int, int]]:
+    """The memory ranges a bridge forwards: base and limit, both in MiB steps.
+
+    Source: PCI-to-PCI Bridge Architecture Specification 1.2 §3.2.5.8 to §3.2.5.10.
+    """
+    ranges = []
+    for at, high in ((0x20, None), (0x24, (0x28, 0x2C))):
+        word = config_word(bridge, at)
+        low, top = (word & 0xFFF0) << 16, word & 0xFFF0_0000 | 0xF_FFFF
+        if high is not None and word & 0xF == 1:
+            low |= config_word(bridge, high[0]) << 32
+            top |= config_word(bridge, high[1]) << 32
+        if low <= top:
+            ranges.append((low, top + 1))
+    return ranges
+
+
+def _folded(ours: Lowered, theirs: Lowered) -> Iterator[Obstacle]:
+    """What was folded into A's devices and would be folded otherwise for B."""
+    patterns_a, patterns_b = _bound(ours), _bound(theirs)
+    for device, pattern in patterns_a.items():
+        if device not in patterns_b:
+            text = f"the image drives {device} by pattern {pattern}; B has no such device"
+        elif patterns_b[device] != pattern:
+            text = f"the image drives {device} by pattern {pattern}, B needs {patterns_b[device]}"
+        else:
+            what = differing(ours, theirs, device)
+            if not what:
+                continue
+            text = f"the image holds other {', '.join(what)} for {device} than B needs"
+        yield Obstacle(by="nobody", device=device, text=text, facts=(device,))
+
+
+def _bound(lowered: Lowered) -> dict[str, str]:
+    return {x.device.address: x.pattern.name for x in lowered.bindings.bindings}
+
+
+def differing(ours: Lowered, theirs: Lowered, device: str) -> tuple[str, ...]:
+    """Which things of a device are not the same in both."""
+    things = {
+        "steps": _steps, "rows": _rows, "ports": _ports, "windows": _windows,
+        "initial values": _places,
+    }  # fmt: skip
+    return tuple(name for name, of in things.items() if of(ours, device) != of(theirs, device))
+
+
+def _steps(lowered: Lowered, device: str) -> object:
+    return [render(p) for p in lowered.programs if p.device == device]
+
+
+def _rows(lowered: Lowered, device: str) -> object:
+    rows = (*lowered.console_rows, *lowered.init_rows)
+    return [(r.kind, r.place, r.value, r.mask, r.limit) for r in rows if r.device == device]
+
+
+def _ports(lowered: Lowered, device: str) -> object:
+    return [(p.name, p.base, p.length) for p in lowered.ports if p.device == device]
+
+
+def _windows(lowered: Lowered, device: str) -> object:
+    return [(w.name, w.size, w.physical) for w in lowered.windows if w.device == device]
+
+
+def _places(lowered: Lowered, device: str) -> object:
+    return [(p.name, p.size, p.fills) for p in lowered.places if p.device == device]
