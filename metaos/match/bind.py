@@ -17,6 +17,9 @@ from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.probe.machine import AcpiTable, Function, Legacy, Machine
 
+FRAME = "frame"
+"""What services lie over that answer what a card has received."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -92,13 +95,22 @@ def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
 
 def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device that has a pattern, whatever the system needs."""
-    results = [_bind_one(device, patterns) for device in devices(machine)]
+    services = _services(patterns, system)
+    carried = any(x.over == FRAME for x in services)
+    results = [_wanted(_bind_one(device, patterns), carried) for device in devices(machine)]
     bound = tuple(r for r in results if isinstance(r, Binding))
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
-    services = _services(patterns, system)
     return Bindings(machine, system, patterns, bound, services, unmatched)
+
+
+def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
+    """A card is left alone where the system has nothing for it to carry."""
+    if carried or isinstance(result, Unmatched) or not _offers(result.pattern):
+        return result
+    loser = Loser(result.pattern.name, "the system has no service for it")
+    return Unmatched(result.device, (loser, *result.losers))
 
 
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
@@ -181,7 +193,7 @@ def _differs(match: s.Match, device: Device, pattern: Pattern) -> str:
 def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
     """The wanted services and their parents, parents first."""
     wanted: dict[str, s.Service] = {}
-    roots = {"frame"} | set(patterns.classes)
+    roots = {FRAME} | set(patterns.classes)
 
     def add(name: str) -> None:
         if name in wanted:
@@ -203,7 +215,7 @@ def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
 
 def demand_needed(bindings: Bindings) -> None:
     """A class that carries a wanted service must have a device."""
-    if not any(x.over == "frame" for x in bindings.services):
+    if not any(x.over == FRAME for x in bindings.services):
         return
     carriers = {d.class_name for d in bindings.patterns.devices.values() if _offers(d)}
     if any(b.pattern.class_name in carriers for b in bindings.bindings):
