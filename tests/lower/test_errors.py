@@ -57,7 +57,9 @@ def device(code: str, words: str, *lines: str) -> Fault:
 
 def turn(code: str, words: str, *steps: str) -> Fault:
     lines = (*REGISTERS, *PORTS, *TABLE, "registers cfg config 32 bits", "  4 C rw @m 1")
-    return device(code, words, *lines, "turn", *(f"  {x}" for x in steps))
+    text = card(*lines, "turn", *(f"  {x}" for x in steps))
+    offers = any(x.startswith("offer") for x in steps)
+    return Fault(code, words, text + ROOT + "  send 60\n", ("root",) if offers else ())
 
 
 def row(code: str, words: str, *rows: str) -> Fault:
@@ -359,6 +361,21 @@ def test_every_code_has_a_case() -> None:
     assert written - shown == set(), "codes without a case here"
     assert shown - written == set(), "codes that nothing says any more"
     assert all(name in globals() for name in ELSEWHERE.values())
+
+
+def test_all_texts_are_said() -> None:
+    console = (
+        HEAD
+        + "device com : console\n  match legacy com\n  registers p at legacy.port port 8 bits\n"
+        "    0 THR wo @m 1\n  turn\n    take text -> char, some\n    THR <- char when some\n"
+        "    advance text when some\n"
+        'service a over console\n  say "one"\nservice b over console\n  say "two {my.ip}"\n'
+    )
+    system = System(name="test", address="10.0.2.15/24", services=("b", "a"))
+    (text,) = (d for d in lower(bind(machine(), patterns_of(console), system)).data
+               if d.name == "banner")  # fmt: skip
+    assert text.data.rstrip(b"\0") == b"two 10.0.2.15\r\none\r\n"
+    assert [(x.start, x.end, x.span.line) for x in text.lines] == [(0, 15, 13), (15, 256, 11)]
 
 
 def test_a_rule_without_a_fault_is_lowered() -> None:
