@@ -28,6 +28,7 @@ from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
 from metaos.lower.work import MEMORY
 from metaos.match.bind import Bindings, bind
+from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
 from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
@@ -209,9 +210,14 @@ def _parts(
 
 
 def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...]) -> Provenance:
+    cards = [b.device.address for b in bindings.bindings if _offers(b.pattern.one(Turn))]
+    interfaces = {r.card: str(r.interface) for r in roles(bindings.system, cards)}
     served = tuple(
         Served(
-            address=b.device.address, pattern=b.pattern.name, offers=_offers(b.pattern.one(Turn))
+            address=b.device.address,
+            pattern=b.pattern.name,
+            offers=b.device.address in interfaces,
+            interface=interfaces.get(b.device.address, ""),
         )
         for b in bindings.bindings
     )

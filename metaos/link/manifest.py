@@ -137,12 +137,14 @@ class Mapping(Struct, frozen=True, kw_only=True):
 class Served(Struct, frozen=True, kw_only=True):
     """A device in the image and the pattern that serves it.
 
-    `offers` says that its turn offers frames to services, which may answer them.
+    `offers` says that its turn offers frames to services, which may answer them; at which
+    address is `interface`, as 10.0.2.15/24, "" for a device that offers none.
     """
 
     address: str
     pattern: str
     offers: bool = False
+    interface: str = ""
 
 
 class PortRange(Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from metaos.lower.turn import Turn
 from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_ticks, config_access
 from metaos.match.bind import Bindings
+from metaos.match.cards import carried_by, roles
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,12 @@ def guard_rows(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Row, ...
 
 
 def _steady(work: Work) -> None:
-    carried = [x for x in work.bindings.services if x.say is None]
-    interface = work.bindings.system.interface
-    for number_, device in enumerate(work.carriers()):
-        mine = Mine(int(interface.ip) + number_, device.symbol("mac"))
-        services = Services(tuple(carried), work.bindings.patterns.layouts, mine)
+    carriers = work.carriers()
+    parts = roles(work.bindings.system, [device.address for device in carriers])
+    for device, role in zip(carriers, parts, strict=True):
+        mine = Mine(int(role.interface.ip), device.symbol("mac"))
+        carried = carried_by(role, work.bindings.services)
+        services = Services(carried, work.bindings.patterns.layouts, mine)
         builder = Builder(device.address, "steady")
         Turn(device, builder, services, None).lower()
         work.programs.append(builder.finish())

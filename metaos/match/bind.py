@@ -208,7 +208,7 @@ def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
             add(service.over)
         wanted[name] = service
 
-    for name in system.services:
+    for name in system.every_service:
         add(name)
     return tuple(wanted.values())
 

@@ -4,13 +4,18 @@
     address = "10.0.2.15/24"
     services = ["greeting"]
 
-Services are named as the patterns name them; whether there is such a pattern is asked
-when patterns are bound, not here. The schema is published as docs/system.schema.json.
+    [cards."00:05.0"]
+    address = "10.0.3.1/24"
+
+Services are named as the patterns name them; whether there is such a pattern, and such a
+card, is asked when patterns are bound, not here (`metaos.match.cards`). The schema is
+published as docs/system.schema.json.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,23 +27,46 @@ from metaos.resources import SYSTEMS
 
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
+Interface = Annotated[str, msgspec.Meta(description="address/prefix, as 10.0.2.15/24")]
+_CARD = r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
+CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
 
-class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Card(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """What one network card is to do, where that is not what the system says."""
+
+    address: Interface | None = None
+    services: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
+
+
+class System(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """What an image is to do.
 
-    `address` is the first network card's, with its prefix length; further cards count up
-    from it. `services` are names of patterns, in the file's order.
+    `address` is the first network card's, with its prefix length; the card with number n
+    (from 0, in the machine's order) has this address + n, unless `cards` gives it its own.
+    `services` are names of patterns, in the file's order. The keys of `cards` are PCI
+    addresses, bus:device.function in hexadecimal.
     """
 
     name: Name
-    address: Annotated[str, msgspec.Meta(description="address/prefix, as 10.0.2.15/24")]
+    address: Interface
     services: tuple[Name, ...]
+    cards: dict[CardAddress, Card] = {}
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:
         """`address`, taken apart."""
         return ipaddress.IPv4Interface(self.address)
+
+    @property
+    def every_service(self) -> tuple[str, ...]:
+        """The system's services and then those that only cards name, each once."""
+        own = (name for card in self.cards.values() for name in card.services or ())
+        return tuple(dict.fromkeys((*self.services, *own)))
 
 
 def read_system(path: Path | None = None) -> System:
@@ -70,33 +98,71 @@ def _count(number: int) -> str:
 
 
 def _wrong_keys(table: dict[str, Any], source: Source) -> list[Problem]:
-    fields = msgspec.structs.fields(System)
-    known = [field.name for field in fields]
-    problems = [
+    problems = _unknown(table, System, source, "")
+    problems += [
+        Problem("E0002", f"'{field.name}' is missing")
+        for field in msgspec.structs.fields(System)
+        if field.required and field.name not in table
+    ]
+    for name, card in _tables(table.get("cards")):
+        problems += _unknown(card, Card, source, name)
+    return problems
+
+
+def _unknown(
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str
+) -> list[Problem]:
+    """Keys that `kind` has not; `card` is whose table this is, "" at the top level."""
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    return [
         Problem("E0001", f"unknown key '{key}'", span, did_you_mean(key, known), text)
         for key in table
         if key not in known
-        for span, text in [_place(source, key)]
+        for span, text in [_place(source, key, card)]
     ]
-    problems += [
-        Problem("E0002", f"'{field.name}' is missing")
-        for field in fields
-        if field.required and field.name not in table
-    ]
-    return problems
 
 
 def _wrong_values(table: dict[str, Any], source: Source) -> list[Problem]:
+    problems = _misfits(table, System, source, "")
+    cards = table.get("cards", {})
+    if problems or not isinstance(cards, dict):
+        return problems
+    for name, card in cards.items():
+        span, text = _header(source, name)
+        if not re.fullmatch(_CARD, name):
+            wrong = f"'{name}' is no card's PCI address, as 00:03.0"
+            problems.append(Problem("E0003", wrong, span, "", text))
+        elif not isinstance(card, dict):
+            wrong = f"'cards': '{name}' is no table"
+            problems.append(Problem("E0003", wrong, span, 'write [cards."00:03.0"]', text))
+        else:
+            problems += _misfits(card, Card, source, name)
+    return problems
+
+
+def _misfits(
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str
+) -> list[Problem]:
     problems = []
-    for field in msgspec.structs.fields(System):
+    for field in msgspec.structs.fields(kind):
         if field.name not in table:
             continue
-        span, text = _place(source, field.name)
+        span, text = _place(source, field.name, card)
         value = table[field.name]
-        wrong = _mismatch(value, field.type) or _refusal(field.name, value)
+        if field.name == "cards":
+            wrong = "" if isinstance(value, dict) else 'no table, as [cards."00:03.0"]'
+        else:
+            wrong = _mismatch(value, field.type) or _refusal(field.name, value)
         if wrong:
             problems.append(Problem("E0003", f"'{field.name}': {wrong}", span, "", text))
     return problems
+
+
+def _tables(cards: object) -> list[tuple[str, dict[str, Any]]]:
+    """The tables of cards among whatever stands there."""
+    if not isinstance(cards, dict):
+        return []
+    return [(name, card) for name, card in cards.items() if isinstance(card, dict)]
 
 
 def _mismatch(value: Any, kind: Any) -> str:
@@ -132,11 +198,27 @@ def _address_refusal(text: str) -> str:
     return ""
 
 
-def _place(source: Source, key: str) -> tuple[Span | None, str]:
-    """Where `key` is set at the top level of the file, and that line."""
+def _place(source: Source, key: str, card: str = "") -> tuple[Span | None, str]:
+    """Where `key` is set at the top level of the file, or in the table of `card`; that line."""
+    below = _header(source, card)[0] if card else None
+    if card and below is None:
+        return None, ""
     for number, line in enumerate(source.lines, 1):
+        if below and (number <= below.line):
+            continue
         bare = line.split("=")[0].split(".")[0].strip().strip("\"'[]").strip()
         if bare == key:
             column = line.index(key) + 1
             return Span(source.file, number, column, column + len(key)), line
+        if below and line.lstrip().startswith("["):
+            break
+    return None, ""
+
+
+def _header(source: Source, card: str) -> tuple[Span | None, str]:
+    """The line that opens the table of `card`, and where the card is named in it."""
+    for number, line in enumerate(source.lines, 1):
+        if re.match(rf"\s*\[\s*cards\s*\.\s*[\"']?{re.escape(card)}[\"']?\s*\]", line):
+            column = line.index(card) + 1
+            return Span(source.file, number, column, column + len(card)), line
     return None, ""

@@ -7,7 +7,7 @@ import pytest
 
 from metaos import resources
 from metaos.errors import MetaosError
-from metaos.match.system import System, read_system, schema
+from metaos.match.system import Card, System, read_system, schema
 
 GOOD = 'name = "echo"\naddress = "10.0.2.15/24"\nservices = ["one", "two.three"]\n'
 SCHEMA = Path(__file__).parents[2] / "docs" / "system.schema.json"
@@ -80,6 +80,59 @@ def test_the_caret_is_under_the_key(tmp_path: Path) -> None:
     at = next(i for i, line in enumerate(lines) if "colour = " in line)
     assert lines[at + 1].index("^") == lines[at].index("colour")
     assert lines[at + 1].strip() == "^^^^^^"
+
+
+CARDS = (
+    GOOD
+    + """
+[cards."00:03.0"]
+address = "10.0.3.1/24"
+[cards."01:02.0"]
+services = ["three"]
+"""
+)
+
+
+def test_cards_are_read(tmp_path: Path) -> None:
+    system = read(tmp_path, CARDS)
+    assert system.cards == {
+        "00:03.0": Card(address="10.0.3.1/24"),
+        "01:02.0": Card(services=("three",)),
+    }
+    assert system.every_service == ("one", "two.three", "three")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"10.0.3.1/24"', '"10.0.3.1"', "system.toml:6:1: error[E0003]: 'address': '10.0.3.1'"),
+        ('services = ["three"]', "serivces = []", "toml:8:1: error[E0001]: unknown key 'serivces'"),
+        ('services = ["three"]', "serivces = []", "did you mean 'services'?"),
+        ('services = ["three"]', "services = []", "toml:8:1: error[E0003]: 'services': Expected"),
+        ("01:02.0", "eth0", "toml:7:9: error[E0003]: 'eth0' is no card's PCI address"),
+        ("01:02.0", "01:02.8", "'01:02.8' is no card's PCI address, as 00:03.0"),
+        ('"three"', '"three", "three"', "'services': named twice: three"),
+        ('[cards."01:02.0"]', "[crads.x]", "error[E0001]: unknown key 'crads'"),
+    ],
+)
+def test_what_is_wrong_with_a_card_is_said_with_its_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in CARDS
+    assert message in refusal(tmp_path, CARDS.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ("cards = 7", "'cards': no table"),
+        ('cards = {"00:03.0" = 7}', "'00:03.0' is no table"),
+        ('cards = {"00:03.0" = {adress = ""}}', "did you mean 'address'?"),
+        ('cards = {"00:03.0" = {address = 7}}', "'address': Expected `str"),
+    ],
+)
+def test_a_card_that_is_no_table_is_one_message(tmp_path: Path, cards: str, message: str) -> None:
+    assert message in refusal(tmp_path, GOOD + cards + "\n")
 
 
 @pytest.mark.parametrize("text", ["name = ", "\x00", "[", '"'])

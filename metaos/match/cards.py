@@ -1,0 +1,106 @@
+"""What each network card of a machine is to do: `roles(system, cards) -> Roles`.
+
+roles(system, ("00:03.0", "00:04.0"))[1].interface  ->  10.0.2.16/24
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metaos.errors import MetaosError, Problem, did_you_mean
+from metaos.match.system import System
+from metaos.pattern.syntax import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A card's PCI address, its address on the network and the services asked of it."""
+
+    card: str
+    interface: ipaddress.IPv4Interface
+    services: tuple[str, ...]
+
+
+def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
+    """The role of every card; `cards` are the PCI addresses of all, in the machine's order.
+
+    Raises:
+        MetaosError: the system names a card that is not there, two cards would have one
+            address, or a card's number leads out of the system's network.
+    """
+    problems = [_absent(name, cards) for name in system.cards if name not in cards]
+    found: list[Role] = []
+    for number, card in enumerate(cards):
+        own = system.cards.get(card)
+        text = own.address if own and own.address else _counted(system, number)
+        if not text:
+            problems.append(_outside(system, card, number))
+            continue
+        interface = ipaddress.IPv4Interface(text)
+        twin = next((r for r in found if r.interface.ip == interface.ip), None)
+        if twin is not None:
+            problems.append(_twice(interface, twin.card, card, system))
+        services = system.services if own is None or own.services is None else own.services
+        found.append(Role(card, interface, services))
+    if problems:
+        raise MetaosError(f"system '{system.name}' does not fit this machine", problems=problems)
+    return tuple(found)
+
+
+def carried_by(role: Role, services: Sequence[Service]) -> tuple[Service, ...]:
+    """Of all `services`, parents first, those that the card carries, and what they lie over.
+
+    Raises:
+        MetaosError: what the system names for the card is said on consoles only.
+    """
+    named = {service.name: service for service in services}
+    wanted: set[str] = set()
+    for name in role.services:
+        while name in named and name not in wanted:
+            wanted.add(name)
+            name = named[name].over
+    carried = tuple(x for x in services if x.name in wanted and x.say is None)
+    if not carried:
+        raise MetaosError(
+            f"{role.card} has nothing to carry: {', '.join(role.services)}",
+            hint="name a service that answers frames for it: metaos patterns list",
+        )
+    return carried
+
+
+def _counted(system: System, number: int) -> str:
+    """The address of the card with this number; empty where the network has no such host."""
+    first = system.interface
+    address = ipaddress.IPv4Address(int(first.ip) + number)
+    if address not in first.network or address == first.network.broadcast_address:
+        return ""
+    return f"{address}/{first.network.prefixlen}"
+
+
+def _absent(name: str, cards: Sequence[str]) -> Problem:
+    there = f"its cards: {', '.join(cards)}" if cards else "it has no card that is served"
+    near = did_you_mean(name, cards) if len(cards) > 1 else ""
+    hint = f"{near} {there}" if near.startswith("did") else there
+    return Problem("E0304", f"the machine has no card {name}", hint=hint)
+
+
+def _twice(interface: ipaddress.IPv4Interface, one: str, other: str, system: System) -> Problem:
+    counted = [x for x in (one, other) if not (x in system.cards and system.cards[x].address)]
+    count = "; cards without an address of their own count up from the system's"
+    return Problem(
+        "E0305",
+        f"{interface.ip} is the address of {one} and of {other}",
+        hint=f'give one of them another: [cards."{(counted or [other])[0]}"] address = "..."'
+        + (count if counted else ""),
+    )
+
+
+def _outside(system: System, card: str, number: int) -> Problem:
+    return Problem(
+        "E0306",
+        f"{card} would be {system.interface.ip} + {number}, "
+        f"which is no host of {system.interface.network}",
+        hint=f'give it an address: [cards."{card}"] address = "..."',
+    )

@@ -1,0 +1,82 @@
+"""What each card of a machine is to do: counted, by the system file, and every refusal."""
+
+import pytest
+
+from metaos import resources
+from metaos.errors import MetaosError
+from metaos.match.cards import Role, carried_by, roles
+from metaos.match.system import Card, System
+from metaos.pattern.patterns import load
+
+THREE = ("00:03.0", "00:04.0", "01:02.0")
+
+
+def system(address: str = "10.0.2.15/24", **cards: Card) -> System:
+    """A system; cards are named by their number among THREE, as c0."""
+    named = {THREE[int(name[1:])]: card for name, card in cards.items()}
+    return System(name="s", address=address, services=("arp",), cards=named)
+
+
+def addresses(found: tuple[Role, ...]) -> list[str]:
+    return [str(role.interface) for role in found]
+
+
+def refusal(of: System, cards: tuple[str, ...] = THREE) -> str:
+    with pytest.raises(MetaosError) as refused:
+        roles(of, cards)
+    return refused.value.render()
+
+
+def test_cards_count_up_in_the_machines_order() -> None:
+    found = roles(system(), THREE)
+    assert [role.card for role in found] == list(THREE)
+    assert addresses(found) == ["10.0.2.15/24", "10.0.2.16/24", "10.0.2.17/24"]
+    assert {role.services for role in found} == {("arp",)}
+
+
+def test_a_named_card_changes_no_other() -> None:
+    found = roles(system(c1=Card(address="10.9.9.9/16", services=("udp.echo",))), THREE)
+    assert addresses(found) == ["10.0.2.15/24", "10.9.9.9/16", "10.0.2.17/24"]
+    assert [role.services for role in found] == [("arp",), ("udp.echo",), ("arp",)]
+
+
+def test_a_card_with_services_of_its_own_still_counts() -> None:
+    assert addresses(roles(system(c2=Card(services=("arp",))), THREE))[2] == "10.0.2.17/24"
+
+
+def test_a_card_that_is_not_there_is_refused_naming_those_that_are() -> None:
+    text = refusal(system(c2=Card()), THREE[:2])
+    assert "the machine has no card 01:02.0" in text
+    assert "its cards: 00:03.0, 00:04.0" in text
+    assert "it has no card that is served" in refusal(system(c2=Card()), ())
+
+
+def test_an_address_used_twice_names_both_cards() -> None:
+    text = refusal(system(c0=Card(address="10.0.2.16/24")))
+    assert "10.0.2.16 is the address of 00:03.0 and of 00:04.0" in text
+    assert '[cards."00:04.0"]' in text and "count up" in text
+    both = Card(address="10.1.1.1/24")
+    assert "10.1.1.1 is the address of 00:03.0 and of 01:02.0" in refusal(system(c0=both, c2=both))
+
+
+def test_a_network_too_small_is_refused() -> None:
+    text = refusal(system("10.0.2.253/24"))
+    assert "01:02.0 would be 10.0.2.253 + 2, which is no host of 10.0.2.0/24" in text
+    assert roles(system("10.0.2.253/24", c2=Card(address="10.0.3.1/24")), THREE)
+
+
+def test_all_problems_are_said_at_once() -> None:
+    of = system(c2=Card(), c0=Card(address="10.0.2.16/24"))
+    text = refusal(of, THREE[:2])
+    assert "no card 01:02.0" in text and "10.0.2.16 is the address of" in text
+
+
+def test_a_card_carries_its_services_and_what_they_lie_over() -> None:
+    every = tuple(load([resources.PATTERNS]).services.values())
+    named = roles(system(c0=Card(services=("icmp.echo",))), THREE[:1])[0]
+    carried = [service.name for service in carried_by(named, every)]
+    assert "icmp.echo" in carried and "arp" not in carried and "udp.echo" not in carried
+    assert {s.over for s in carried_by(named, every)} <= {"frame", *carried}
+    speaker = roles(system(c0=Card(services=("banner",))), THREE[:1])[0]
+    with pytest.raises(MetaosError, match=r"00:03\.0 has nothing to carry: banner"):
+        carried_by(speaker, every)
