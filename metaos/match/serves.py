@@ -18,6 +18,7 @@ from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.lower.lower import Lowered
 from metaos.lower.rows import FULL, Row
+from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
 from metaos.probe.machine import Bar, BarKind, Function, Machine
@@ -55,15 +56,15 @@ def obstacles(
 ) -> tuple[Obstacle, ...]:
     """All of them, in the order in which they would be met; none if A's image serves B.
 
-    Init is not asked where the guard refuses, since it would never run. `placed_b` is B
-    lowered with its windows where A's image puts them (`as_placed`). Without both (no image
+    What comes after the first phase that stops is not asked, since it never runs. `placed_b`
+    is B lowered with its windows where A's image puts them (`as_placed`). Without both (no image
     can be made for B) only the rows speak.
     """
     refused = tuple(_failing("guard", made.guard, made, b, made_b))
     if refused:
         return refused
     stopped = tuple(_failing("init", made.lowered.init_rows, made, b, made_b))
-    return (*stopped, *_unnoticed(made, b, placed_b))
+    return stopped or tuple(_unnoticed(made, b, placed_b))
 
 
 # ---- rows -----------------------------------------------------------------------------
@@ -73,6 +74,7 @@ def _failing(
     phase: str, rows: tuple[Row, ...], made: Made, b: Machine, made_b: Made | None
 ) -> Iterator[Obstacle]:
     space = ConfigSpace(b)
+    says = any(p.phase == "report" and p.device != PLATFORM for p in made.lowered.programs)
     theirs: tuple[Row, ...] = ()
     if made_b is not None:
         theirs = made_b.guard if phase == "guard" else made_b.lowered.init_rows
@@ -93,7 +95,8 @@ def _failing(
         else:  # a port or a window: what B's own row expects there is what B has
             found = known.get((row.kind, row.place, row.mask))
         if found is not None and (found - wanted) & row.mask:
-            text = spoken(made.lowered.texts, row, wanted, found)
+            say = spoken if says else unspoken
+            text = say(made.lowered.texts, row, wanted, found)
             yield Obstacle(by=phase, device=device_of(row), text=text, facts=row.facts)
 
 
@@ -146,6 +149,20 @@ def spoken(texts: Texts, row: Row, wanted: int, found: int) -> str:
         else:
             said += chr(code)
     return said.strip()
+
+
+def unspoken(_: Texts, row: Row, wanted: int, found: int) -> str:
+    """What a row tests, for an image that has no console and so no words for it."""
+    place = row.place.value
+    if row.place.symbol == MEMORY:
+        return f"{wanted} KiB of memory above 1 MiB are needed, B has {found}"
+    if row.kind.startswith("cpuid"):
+        register = REGISTERS[int(row.kind[len("cpuid")])]
+        return f"CPUID leaf {place:#x} {register}: bits {row.mask:#x} are needed, B lacks them"
+    where = f"{device_of(row)} register {place & 0xFF:02x}"
+    if row.kind != "config.test":
+        where = f"{row.device} {row.kind.partition('.')[0]} {place:#x}"
+    return f"{where}: expected {wanted:08x}, found {found & row.mask:08x}"
 
 
 class ConfigSpace:
@@ -238,7 +255,7 @@ def _collisions(made: Made, b: Machine) -> Iterator[Obstacle]:
         if bar.kind == BarKind.IO or device not in functions:
             continue
         start, stop = bar.address, bar.address + bar.size
-        name = f"the image places {device} BAR {bar.index} at {start:#x}"
+        name = f"the image places {device} bar {bar.index} at {start:#x}"
         fact = (f"functions.{device}.bars.{bar.index}",)
         for function in b.functions:
             for other in function.bars:
@@ -246,7 +263,7 @@ def _collisions(made: Made, b: Machine) -> Iterator[Obstacle]:
                 if (function.address, other.index) in ours or not taken:
                     continue
                 if other.kind != BarKind.IO and _overlap(start, stop, other):
-                    where = f"{function.address} BAR {other.index}"
+                    where = f"{function.address} bar {other.index}"
                     text = f"{name}, where B has {where}"
                     yield Obstacle(by="nobody", device=device, text=text, facts=fact)
         if any(start < end and base < stop for base, end in usable(b)):
