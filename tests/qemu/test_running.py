@@ -9,7 +9,7 @@ from tests.model.frames import frames
 from tests.model.reference import answer
 from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import Made, Make, probed
-from tests.qemu.questions import echo
+from tests.qemu.questions import echo, quiet
 
 pytestmark = pytest.mark.qemu
 
@@ -127,11 +127,3 @@ def batch(machine: Booted, asked: list[bytes], start: int) -> int:
         )
     assert len(got) == len(wanted)
     return len(wanted) - 1
-
-
-def quiet(machine: Booted, ip: bytes) -> None:
-    """Take answers to earlier knocks off the wire: those before a control's."""
-    control = echo(MAC, ip, 0xFFFF)
-    machine.wire.send(control)
-    while (reply := machine.wire.receive(5)) != answer(control, MAC, ip):
-        assert reply is not None, "the control was not answered in 5 s"

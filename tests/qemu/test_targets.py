@@ -35,6 +35,16 @@ MACHINES = {
         *("-device", "e1000,bus=b,addr=5"),
     ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
+    "an 82544GC": (*SMALL, "-device", "e1000-82544gc"),
+    "an 82574L behind a root port": (
+        *(*Q35, "-device", "pcie-root-port,id=rp0,chassis=1"),
+        *("-device", "e1000e,bus=rp0"),
+    ),
+    "four processors, behind two bridges": (
+        *(*SMALL, "-smp", "4", "-device", "pci-bridge,id=a,chassis_nr=1"),
+        *("-device", "pci-bridge,id=b,bus=a,addr=3,chassis_nr=2"),
+        *("-device", "e1000,bus=b,addr=5"),
+    ),
     "q35": (*Q35, "-device", "e1000"),
     "q35, behind a bridge": (
         *(*Q35, "-device", "pcie-pci-bridge,id=b"),

@@ -1,0 +1,42 @@
+"""The link in operation: taken away and given back, and rings that go round many times."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaos.boot.network import NETDEV
+from tests.model.reference import answer
+from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, booted
+from tests.qemu.conftest import Make, probed
+from tests.qemu.questions import echo, quiet
+
+pytestmark = pytest.mark.qemu
+
+PC = (*BARE, *SERIAL)
+Q35 = ("-M", "q35", *PC[2:], "-device", "pcie-root-port,id=rp0,chassis=1")
+EXPRESS = CARD.replace("e1000,", "e1000e,bus=rp0,")
+TURNS_OF_THE_RING = 200
+SLOTS = 16
+"""Of each ring in patterns/net/i8254x.pattern."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "card"), [(PC, CARD), (Q35, EXPRESS)], ids=["82540EM", "82574L"]
+)
+def test_a_link_that_goes_and_comes(arguments: tuple[str, ...], card: str, make: Make) -> None:
+    path, _ = make(probed(*arguments, "-device", card))
+    with booted(path, arguments, card=card) as machine:
+        for number in range(3):
+            knock = echo(MAC, IP, number)
+            assert machine.ask(knock) == answer(knock, MAC, IP)
+            quiet(machine, IP)
+            machine.vm.hmp(f"set_link {NETDEV} off")
+            machine.wire.send(echo(MAC, IP, 0x100 + number))
+            assert machine.wire.receive(0.2) is None, "an answer over a link that is down"
+            machine.vm.hmp(f"set_link {NETDEV} on")
+        machine.ask(echo(MAC, IP, 0x200))
+        quiet(machine, IP)
+        for number in range(TURNS_OF_THE_RING * SLOTS):
+            frame = echo(MAC, IP, number)
+            assert machine.wire.send(frame)
+            assert machine.wire.receive(5) == answer(frame, MAC, IP), f"echo {number}"
