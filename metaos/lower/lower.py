@@ -6,7 +6,8 @@ code uses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from metaos.emit.target import CpuFeature
 from metaos.ir.build import Builder
@@ -69,7 +70,8 @@ def lower(bindings: Bindings) -> Lowered:
     console_rows = [r for p in work.consoles() for r in sequence_rows(work, p, "init")]
     guard_rows = function_guards(work)
     rows = init_rows(work)
-    program, datum = stepper("init", tuple(rows), then="wipe", ticks=ticks, config=config)
+    sayable = _sayable(rows, bool(work.consoles()))
+    program, datum = stepper("init", sayable, then="wipe", ticks=ticks, config=config)
     work.programs.append(program)
     work.data.append(datum)
     _steady(work)
@@ -94,11 +96,13 @@ def lower(bindings: Bindings) -> Lowered:
 def guard(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Program, tuple[Datum, ...]]:
     """The guard's program and table, and the report's texts, now complete."""
     texts = lowered.texts
-    rows = guard_rows(lowered, used)
+    rows = _sayable(guard_rows(lowered, used), _says(lowered))
     program, datum = stepper("guard", rows, then="init", ticks=None, config=lowered.config)
     lines = tuple(DatumLine(x.start, x.end, x.device, "text", x.span) for x in texts.said)
     digits = texts.digit_bytes()
     shown = DatumLine(0, len(digits), PLATFORM, "constant", GENERATED)
+    if not _says(lowered):
+        return program, (datum,)
     data = (
         datum,
         Datum(TEXTS, ("report",), bytes(texts.data), 1, (), lines),
@@ -113,6 +117,16 @@ def guard_rows(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Row, ...
     rows += [feature_row(feature, lowered.texts) for feature in used]
     rows.append(memory_row(lowered.texts))
     return (*rows, *lowered.guard_rows)
+
+
+def _says(lowered: Lowered) -> bool:
+    """Whether a console can show a report."""
+    return any(p.phase == "report" and p.device != PLATFORM for p in lowered.programs)
+
+
+def _sayable(rows: Iterable[Row], says: bool) -> tuple[Row, ...]:
+    """Rows name no text in an image that has no console to show it."""
+    return tuple(row if says else replace(row, site=0) for row in rows)
 
 
 # ---- turns ----------------------------------------------------------------------------
@@ -143,21 +157,25 @@ def _steady(work: Work) -> None:
 
 
 def _banner(work: Work) -> str | None:
-    """The datum of what is said at start; None if nothing is, or nobody could show it."""
+    """The datum of all that is said at start; None if nothing is, or nobody could show it."""
     said = [x for x in work.bindings.services if x.say is not None]
     if not said or not work.consoles():
         return None
-    assert said[0].say is not None
     system = work.bindings.system
     names = {"my.ip": str(system.interface.ip), "my.name": system.name}
-    template = said[0].say.value
-    span = said[0].say.span
-    text = literal(template, names, span).encode("ascii", "replace") + b"\r\n\0"
-    if len(text) > TEXT_SIZE:
-        raise fail(span, "E0472", f"the text has {len(text)} characters, at most {TEXT_SIZE}")
+    text, lines = bytearray(), list[DatumLine]()
+    for say in (x.say for x in said if x.say is not None):
+        start = len(text)
+        text += literal(say.value, names, say.span).encode("ascii", "replace") + b"\r\n"
+        length = len(text) + 1
+        if length > TEXT_SIZE:
+            raise fail(say.span, "E0472", f"the text has {length} characters, at most {TEXT_SIZE}")
+        facts = ("system.address",)
+        lines.append(DatumLine(start, len(text), PLATFORM, "text", say.span, facts))
     # A console's position has 8 bits: it stays inside, whatever the text's end.
-    line = DatumLine(0, TEXT_SIZE, PLATFORM, "text", span, ("system.address",))
-    work.data.append(Datum("banner", ("steady",), text.ljust(TEXT_SIZE, b"\0"), 1, (), (line,)))
+    lines[-1] = replace(lines[-1], end=TEXT_SIZE)
+    data = bytes(text).ljust(TEXT_SIZE, b"\0")
+    work.data.append(Datum("banner", ("steady",), data, 1, (), tuple(lines)))
     return "banner"
 
 
