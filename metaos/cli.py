@@ -186,7 +186,11 @@ def run(
     ] = "user",
     forward: Annotated[
         list[str] | None,
-        typer.Option("-p", "--publish", help=f"HOST:GUEST/PROTOCOL; default: {FORWARD}."),
+        typer.Option(
+            "-p",
+            "--publish",
+            help=f"HOST:[ADDRESS:]GUEST/PROTOCOL; default: {FORWARD}, to the first card.",
+        ),
     ] = None,
     pcap: Annotated[Path | None, typer.Option(help="Write the network's frames there.")] = None,
     accel: Accel = "auto",

@@ -214,6 +214,7 @@ def verdicts_text(verdicts: Sequence[Verdict], console: str) -> str:
     rows = [
         (
             "ok" if v.passed else "FAILED",
+            v.card,
             v.service,
             v.question,
             v.expected,
@@ -222,11 +223,12 @@ def verdicts_text(verdicts: Sequence[Verdict], console: str) -> str:
         for v in verdicts
     ]
     failed = [v for v in verdicts if not v.passed]
-    lines = [f"{v.service}: {v.question}: {v.detail}" for v in failed]
+    lines = [f"{v.card} {v.service}: {v.question}: {v.detail}".lstrip() for v in failed]
     if failed:
         lines += ["the machine's console:", *(f"  {line}" for line in _printable(console))]
     lines.append(f"{len(verdicts) - len(failed)} of {len(verdicts)} passed")
-    return table(("", "service", "question", "expected", "took"), rows) + "\n" + "\n".join(lines)
+    heads = ("", "card", "service", "question", "expected", "took")
+    return table(heads, rows) + "\n" + "\n".join(lines)
 
 
 def _printable(text: str) -> list[str]:

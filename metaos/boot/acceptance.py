@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -39,7 +39,10 @@ class Peer(Protocol):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one question. `detail` says what is wrong, or is empty."""
+    """What became of one question. `detail` says what is wrong, or is empty.
+
+    `card` is the PCI address of the card it was asked of.
+    """
 
     service: str
     question: str
@@ -47,6 +50,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
     detail: str
     seconds: float
+    card: str = ""
 
 
 Control = Callable[[int], Question]
@@ -128,6 +132,14 @@ def examine(
         detail = trouble or _compare(question, frames)
         expected = "an answer" if question.answers else "silence"
         yield _verdict(question.service, question.name, expected, detail, start)
+
+
+def missing(card: str, there: Collection[str]) -> Verdict:
+    """The verdict on a card that the machine does not have."""
+    cards = f"its cards are {', '.join(sorted(there))}" if there else "it has none"
+    detail = f"the machine has no network card {card}: {cards}"
+    verdict = _verdict("machine", "has the card", "a card", detail, time.monotonic())
+    return msgspec.structs.replace(verdict, card=card)
 
 
 def _wake(peer: Peer, control: Control, alive: Callable[[], bool], seconds: float) -> str:

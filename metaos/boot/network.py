@@ -1,12 +1,14 @@
 """The network a booted machine is connected to, as arguments for QEMU.
 
 Entering: how the machine's command line was, and the network wanted; leaving: the command
-line with the first network card connected to it.
+line with every network card connected, all to one network or each to its own.
 
     forwards = (parse_forward("7007:7/udp"),)
-    connect(arguments, user_backend(system.interface, forwards), cards)
+    connect(arguments, user_backend([system.interface], forwards), cards)
+    connect_each(arguments, [wire.backend for wire in wires], cards)
 
-QEMU itself says which of its devices are network cards.
+QEMU itself says which of its devices are network cards. How they are then found in the
+machine that runs is `metaos.boot.found`'s.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 from metaos.errors import Exit, MetaosError
 
 NETDEV = "net0"
-"""The id of the backend that `connect` adds."""
+"""The id of the first backend; further ones count up."""
 
 DATAGRAM = "udp"
 """What QEMU and everybody else calls the protocol of ports that take single datagrams."""
@@ -35,64 +37,98 @@ _LOCALHOST = "127.0.0.1"
 _SOCKET_KINDS = {DATAGRAM: socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _OWN_NETWORK = ("-nic", "-net")
 _QUERY_SECONDS = 20
+_WIDEST = 8
+"""The shortest prefix of a user network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of this host that leads to one of the machine's."""
+    """A port of this host that leads to one of the machine's; `guest` None: its first card's."""
 
     host_port: int
     guest_port: int
     protocol: str
+    guest: ipaddress.IPv4Address | None = None
 
     def __str__(self) -> str:
-        return f"{self.host_port}:{self.guest_port}/{self.protocol}"
+        guest = f"{self.guest}:" if self.guest else ""
+        return f"{self.host_port}:{guest}{self.guest_port}/{self.protocol}"
 
 
 def parse_forward(text: str) -> Forward:
-    """Read `HOST:GUEST` or `HOST:GUEST/PROTOCOL`.
+    """Read `HOST:GUEST`, `HOST:GUEST/PROTOCOL` or `HOST:ADDRESS:GUEST/PROTOCOL`.
 
     Raises:
         MetaosError: exit USAGE, if it is neither.
     """
-    found = re.fullmatch(r"(\d{1,5}):(\d{1,5})(?:/(\w+))?", text)
-    protocol = (found[3] or "tcp") if found else ""
-    if found is None or protocol not in _SOCKET_KINDS:
+    found = re.fullmatch(r"(\d{1,5}):(?:([\d.]+):)?(\d{1,5})(?:/(\w+))?", text)
+    protocol = (found[4] or "tcp") if found else ""
+    guest = None
+    with contextlib.suppress(ValueError):
+        guest = ipaddress.IPv4Address(found[2]) if found and found[2] else None
+    if found is None or protocol not in _SOCKET_KINDS or (found[2] and guest is None):
         raise MetaosError(
             f"'{text}' is no port forward",
-            hint="write HOST:GUEST/PROTOCOL, as 7007:7/udp",
+            hint="write HOST:GUEST/PROTOCOL, as 7007:7/udp, or HOST:ADDRESS:GUEST/PROTOCOL",
             exit_code=Exit.USAGE,
         )
-    forward = Forward(int(found[1]), int(found[2]), protocol)
+    forward = Forward(int(found[1]), int(found[3]), protocol, guest)
     if not (0 < forward.host_port < 65536 and 0 < forward.guest_port < 65536):
         raise MetaosError(f"'{text}': ports go from 1 to 65535", exit_code=Exit.USAGE)
     return forward
 
 
-def user_backend(guest: ipaddress.IPv4Interface, forwards: Iterable[Forward]) -> str:
-    """QEMU's user-mode network around `guest`, with `forwards` from this host's loopback.
+def user_backend(guests: Sequence[ipaddress.IPv4Interface], forwards: Iterable[Forward]) -> str:
+    """QEMU's user-mode network around all `guests`, with `forwards` from this host's loopback.
 
-    QEMU takes the network's addresses 2 and 3 for itself, or 4 and 5 if the guest has one
-    of those.
+    It is the smallest that holds the guests' networks. QEMU takes its addresses 2 and 3 for
+    itself, or 4 and 5 if a guest has one of those, and so on. A forward that names no guest
+    leads to the first.
 
     Raises:
-        MetaosError: the guest's network is too small to hold QEMU's own addresses.
+        MetaosError: the network is too small to hold QEMU's own addresses, the guests lie too
+            far apart, or a forward names an address that no guest has.
     """
-    network = guest.network
-    if network.prefixlen > 29:
+    network = guests[0].network
+    while not all(guest.ip in network for guest in guests) and network.prefixlen > _WIDEST:
+        network = network.supernet()
+    known = [guest.ip for guest in guests]
+    if not all(ip in network for ip in known):
         raise MetaosError(
-            f"the user network needs a prefix of at most /29, the image has {guest}",
-            hint="use --net dgram, or another address in the system file",
+            f"no user network holds {', '.join(map(str, known))}",
+            hint="use --net dgram, or nearer addresses in the system file",
         )
-    first = network.network_address
+    ours = _free_pair(network, known)
     words = ["user", f"id={NETDEV}", f"net={network}"]
-    if int(guest.ip) - int(first) in (2, 3):
-        words += [f"host={first + 4}", f"dns={first + 5}"]
-    words += [
-        f"hostfwd={f.protocol}:{_LOCALHOST}:{f.host_port}-{guest.ip}:{f.guest_port}"
-        for f in forwards
-    ]
+    if ours != (2, 3):
+        first = network.network_address
+        words += [f"host={first + ours[0]}", f"dns={first + ours[1]}"]
+    for forward in forwards:
+        guest = forward.guest or known[0]
+        if guest not in known:
+            raise MetaosError(
+                f"'{forward}': no card of the image has the address {guest}",
+                hint=f"its cards have {', '.join(map(str, known))}",
+                exit_code=Exit.USAGE,
+            )
+        way = f"{_LOCALHOST}:{forward.host_port}-{guest}:{forward.guest_port}"
+        words.append(f"hostfwd={forward.protocol}:{way}")
     return ",".join(words)
+
+
+def _free_pair(
+    network: ipaddress.IPv4Network, guests: Sequence[ipaddress.IPv4Address]
+) -> tuple[int, int]:
+    """The numbers of two neighbouring hosts, the first even, that are no guest's."""
+    taken = {int(guest) - int(network.network_address) for guest in guests}
+    for number in range(2, min(network.num_addresses - 2, 2 * len(guests) + 4), 2):
+        if not {number, number + 1} & taken:
+            return number, number + 1
+    raise MetaosError(
+        f"the user network needs room for QEMU's own addresses: a prefix of at most /29, "
+        f"the image has {', '.join(map(str, guests))} in {network}",
+        hint="use --net dgram, or another address in the system file",
+    )
 
 
 def check_ports(forwards: Iterable[Forward]) -> None:
@@ -128,25 +164,26 @@ class Datagrams:
 
     machine_port: int
     our_port: int
+    netdev: str = NETDEV
 
     @property
     def backend(self) -> str:
         return (
-            f"dgram,id={NETDEV},"
+            f"dgram,id={self.netdev},"
             f"local.type=inet,local.host={_LOCALHOST},local.port={self.machine_port},"
             f"remote.type=inet,remote.host={_LOCALHOST},remote.port={self.our_port}"
         )
 
 
-def free_datagrams() -> Datagrams:
-    """Two ports that nothing uses at the moment."""
+def free_datagrams(number: int = 0) -> Datagrams:
+    """Two ports that nothing uses at the moment, for the backend with this number."""
     with contextlib.ExitStack() as stack:
         ports = []
         for _ in range(2):
             probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             probe.bind((_LOCALHOST, 0))
             ports.append(probe.getsockname()[1])
-    return Datagrams(*ports)
+    return Datagrams(ports[0], ports[1], f"net{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +193,12 @@ class Wire:
     end: socket.socket
     machine: Path
     ours: Path
+    netdev: str = NETDEV
 
     @property
     def backend(self) -> str:
         return (
-            f"dgram,id={NETDEV},local.type=unix,local.path={quote(self.machine)},"
+            f"dgram,id={self.netdev},local.type=unix,local.path={quote(self.machine)},"
             f"remote.type=unix,remote.path={quote(self.ours)}"
         )
 
@@ -182,25 +220,72 @@ class Wire:
 
 
 @contextlib.contextmanager
-def open_wire(folder: Path) -> Iterator[Wire]:
+def open_wire(folder: Path, number: int = 0) -> Iterator[Wire]:
     """A `Wire` whose two sockets lie in `folder`, which must have a short path."""
-    machine, ours = folder / "machine", folder / "ours"
+    machine, ours = folder / f"machine{number}", folder / f"ours{number}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         end.bind(str(ours))
-        yield Wire(end, machine, ours)
+        yield Wire(end, machine, ours, f"net{number}")
 
 
 def connect(arguments: Sequence[str], backend: str, cards: Collection[str]) -> list[str] | None:
-    """Add `backend` to QEMU's `arguments` and connect the first network card to it.
+    """Add `backend` to QEMU's `arguments` and connect all network cards to it.
 
-    `cards` are QEMU's names of network cards (`network_cards`). Where the arguments name
-    no card, the machine's default one is asked for; None if there is none of either kind.
+    `cards` are QEMU's names of network cards (`network_cards`). Several share the network
+    through a hub. Where the arguments name no card, the machine's default one is asked for;
+    None if there is none of either kind.
 
     Raises:
         MetaosError: the arguments connect a card themselves.
     """
+    places = _places(arguments, cards)
     result = list(arguments)
+    if len(places) == 1:
+        result[places[0]] = _with(result[places[0]], netdev=NETDEV)
+        return [*result, "-netdev", backend]
+    if not places and "-nodefaults" in arguments:
+        return None
+    for number, place in enumerate(places):
+        result[place] = _with(result[place], netdev=f"port{number}")
+    if not places:
+        result += ["-net", "nic"]
+    result += ["-netdev", backend, "-netdev", f"hubport,id=hub0,hubid={_HUB},netdev={NETDEV}"]
+    for number in range(len(places)):
+        result += ["-netdev", f"hubport,id=port{number},hubid={_HUB}"]
+    return result
+
+
+def connect_each(
+    arguments: Sequence[str], backends: Sequence[str], cards: Collection[str]
+) -> list[str]:
+    """Connect every network card of QEMU's `arguments` to a backend of its own, in their order.
+
+    There are as many `backends` as `count_cards` says, one at least, with the ids net0, net1
+    and so on. Of several cards, one without an id is given one: card0, card1.
+
+    Raises:
+        MetaosError: the arguments connect a card themselves.
+    """
+    if len(backends) == 1:
+        return connect(arguments, backends[0], cards) or list(arguments)
+    places = _places(arguments, cards)
+    result = list(arguments)
+    for number, (place, backend) in enumerate(zip(places, backends, strict=True)):
+        name = _properties(result[place]).get("id", f"card{number}")
+        result[place] = _with(result[place], netdev=f"net{number}", id=name)
+        result += ["-netdev", backend]
+    return result
+
+
+def count_cards(arguments: Sequence[str], cards: Collection[str]) -> int:
+    """How many network cards the arguments make, the machine's default one included."""
+    return len(_places(arguments, cards)) or int("-nodefaults" not in arguments)
+
+
+def _places(arguments: Sequence[str], cards: Collection[str]) -> list[int]:
+    """Which of the arguments are the values of `-device` for network cards."""
+    places = []
     for index, (option, value) in enumerate(_pairs(arguments)):
         if option in _OWN_NETWORK:
             raise _own_network(f"{option} {value}")
@@ -208,12 +293,8 @@ def connect(arguments: Sequence[str], backend: str, cards: Collection[str]) -> l
             continue
         if "netdev" in _properties(value):
             raise _own_network(f"-device {value}")
-        result[index + 1] = _with_netdev(value)
-        return [*result, "-netdev", backend]
-    if "-nodefaults" in arguments:
-        return None
-    hub = f"hubport,id=hub0,hubid={_HUB},netdev={NETDEV}"
-    return [*result, "-net", "nic", "-netdev", backend, "-netdev", hub]
+        places.append(index + 1)
+    return places
 
 
 def network_cards(qemu: str) -> frozenset[str]:
@@ -246,23 +327,10 @@ def parse_cards(text: str) -> frozenset[str]:
     return frozenset(re.findall(r'(?:name|alias) "([^"]+)"', section[1] if section else ""))
 
 
-def capture(path: Path) -> list[str]:
-    """QEMU's arguments that write the network's frames to `path`, in pcap's format."""
-    return ["-object", f"filter-dump,id=capture0,netdev={NETDEV},file={quote(path)}"]
-
-
-def card_address(text: str) -> int | None:
-    """The address of the card on our network, out of QEMU's `info network`; None if absent.
-
-    A card's line is followed by its peer's; cards on a hub are listed under the hub.
-    """
-    lines = text.splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        found = re.search(r"type=nic,.*?macaddr=([0-9a-fA-F:]{17})", line)
-        peer = following.strip().removeprefix("\\").strip()
-        if found and (peer.startswith(f"{NETDEV}:") or "hub" in line):
-            return int(found[1].replace(":", ""), 16)
-    return None
+def capture(path: Path, number: int = 0) -> list[str]:
+    """QEMU's arguments that write the frames of backend `number` to `path`, in pcap's format."""
+    where = f"netdev=net{number},file={quote(path)}"
+    return ["-object", f"filter-dump,id=capture{number},{where}"]
 
 
 def quote(path: Path | str) -> str:
@@ -292,10 +360,13 @@ def _properties(value: str) -> dict[str, str]:
     return dict(part.partition("=")[::2] for part in re.split(r"(?<!,),(?!,)", value))
 
 
-def _with_netdev(value: str) -> str:
+def _with(value: str, **properties: str) -> str:
+    """A `-device` value with these properties, where it does not have them."""
+    known = _properties(value)
+    new = {name: text for name, text in properties.items() if name not in known}
     if value.startswith("{"):
-        return json.dumps(json.loads(value) | {"netdev": NETDEV})
-    return f"{value},netdev={NETDEV}"
+        return json.dumps(json.loads(value) | new)
+    return ",".join((value, *(f"{name}={text}" for name, text in new.items())))
 
 
 def _own_network(what: str) -> MetaosError:

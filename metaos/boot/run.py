@@ -7,10 +7,12 @@ arguments for QEMU come after that one's, another target replaces both.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +20,20 @@ from typing import IO
 
 import msgspec
 
-from metaos.boot import network
+from metaos.boot import found, network
 from metaos.boot.accel import Choice, choose
-from metaos.boot.acceptance import Verdict, examine, given_of, plan
+from metaos.boot.acceptance import ANSWER_SECONDS, Verdict, examine, given_of, missing, plan
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chardevs
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import Image, read_image
+from metaos.match.cards import Role, roles
 from metaos.match.system import System
 
 _SERIAL = "metaos-serial"
 _BUFFER = 1 << 16
 _END_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 _AGAIN = "build it again: metaos build"
 Progress = Callable[[str], None]
 
@@ -112,25 +116,29 @@ def test(
         MetaosError: the image or QEMU is not as it should be, or nothing can be asked.
     """
     image = read_image(wanted.image)
-    system = _system(image, wanted.image)
+    served = _roles(image, wanted.image)
     accel = choose(wanted.accel)
     progress(f"{accel.name}: {accel.why}")
-    with tempfile.TemporaryDirectory(prefix="metaos-") as name:
+    arguments, cards = _arguments(wanted, image), network.network_cards(QEMU)
+    count = network.count_cards(arguments, cards)
+    if not count:
+        raise MetaosError(
+            "the machine has no network card to test",
+            hint="name one after --, as: metaos test IMAGE -- -device NAME",
+        )
+    with tempfile.TemporaryDirectory(prefix="metaos-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         said = folder / "console"
-        with network.open_wire(folder) as wire:
-            arguments = _connected(wanted, _arguments(wanted, image), wire.backend)
-            if arguments is None:
-                raise MetaosError(
-                    "the machine has no network card to test",
-                    hint="name one after --, as: metaos test IMAGE -- -device NAME",
-                )
-            serial = f"file,path={network.quote(said)}"
-            line = _command(arguments, wanted, accel, serial=serial)
-            with Qemu(line) as vm:
-                progress("waiting for the machine to boot")
-                verdicts = tuple(_verdicts(vm, wire, system, patterns, seed, boot_seconds))
-                words = vm.stderr.strip()
+        wires = [stack.enter_context(network.open_wire(folder, n)) for n in range(count)]
+        backends = [wire.backend for wire in wires]
+        connected = network.connect_each(arguments, backends, cards)
+        for number, file in enumerate(_captures(wanted.capture, count)):
+            connected += network.capture(file, number)
+        serial = f"file,path={network.quote(said)}"
+        with Qemu(_command(connected, wanted, accel, serial=serial)) as vm:
+            progress("waiting for the machine to boot")
+            verdicts = tuple(_verdicts(vm, wires, served, patterns, seed, boot_seconds))
+            words = vm.stderr.strip()
         text = said.read_bytes().decode("utf-8", "replace") if said.exists() else ""
     return Result(
         image=str(wanted.image),
@@ -143,30 +151,79 @@ def test(
 
 def _verdicts(
     vm: Qemu,
-    wire: network.Wire,
-    system: System,
+    wires: Sequence[network.Wire],
+    served: Sequence[Role],
     patterns: Sequence[Path],
     seed: int,
     boot_seconds: float,
 ) -> Iterator[Verdict]:
+    """Ask every card on its own wire, one after the other; all stay connected."""
     from metaos import resources
     from metaos.pattern.patterns import load
 
-    address = network.card_address(vm.hmp("info network"))
-    if address is None:
-        raise MetaosError("QEMU does not say which address the network card has")
-    given = given_of(system.interface, address)
     loaded = load([resources.PATTERNS, *patterns])
-    unknown = [name for name in system.services if name not in loaded.services]
+    named = dict.fromkeys(name for role in served for name in role.services)
+    unknown = [name for name in named if name not in loaded.services]
     if unknown:
         raise MetaosError(
             f"the image has services without a pattern here: {', '.join(unknown)}",
             hint="name the folder of their patterns: --patterns DIR",
         )
-    questions, control = plan(system.services, loaded.services, loaded.layouts, given, seed=seed)
-    yield from examine(
-        wire, questions, control, alive=lambda: vm.returncode is None, boot_seconds=boot_seconds
-    )
+    end = time.monotonic() + boot_seconds
+    wire_of = _wires(vm, wires, served, boot_seconds)
+    for role in served:
+        if role.card not in wire_of:
+            yield missing(role.card, wire_of)
+            continue
+        wire = wire_of[role.card]
+        address = found.card_address(vm.hmp("info network"), wire.netdev)
+        if address is None:
+            raise MetaosError("QEMU does not say which address the network card has")
+        questions, control = plan(
+            role.services,
+            loaded.services,
+            loaded.layouts,
+            given_of(role.interface, address),
+            seed=seed,
+        )
+        left = max(ANSWER_SECONDS, end - time.monotonic())
+        for verdict in examine(
+            wire, questions, control, alive=lambda: vm.returncode is None, boot_seconds=left
+        ):
+            yield msgspec.structs.replace(verdict, card=role.card)
+
+
+def _wires(
+    vm: Qemu, wires: Sequence[network.Wire], served: Sequence[Role], seconds: float
+) -> dict[str, network.Wire]:
+    """The wire of each card, by PCI address: as soon as the firmware has numbered the buses.
+
+    An only card of both the machine and the image is that card. The result lacks cards that
+    are not there in `seconds`.
+    """
+    if len(wires) == len(served) == 1:
+        return {served[0].card: wires[0]}
+    end = time.monotonic() + seconds
+    while True:
+        if vm.returncode is not None:
+            raise vm.death("while it booted")
+        netdevs = found.netdevs(vm.hmp("info network"))
+        addresses = found.pci_addresses(vm.command("query-pci"))
+        by_netdev = {netdevs[name]: at for name, at in addresses.items() if name in netdevs}
+        wire_of = {by_netdev[w.netdev]: w for w in wires if w.netdev in by_netdev}
+        if all(role.card in wire_of for role in served) or time.monotonic() > end:
+            return wire_of
+        time.sleep(_LOOK_SECONDS)
+
+
+def _captures(path: Path | None, count: int) -> list[Path]:
+    """A file for each network: a.pcap, a-1.pcap, ... Created, so that a wrong path is said."""
+    if path is None:
+        return []
+    paths = [path, *(path.with_stem(f"{path.stem}-{n}") for n in range(1, count))]
+    for file in paths:
+        _create(file)
+    return paths
 
 
 def _person_plan(wanted: Wanted, image: Image) -> Plan:
@@ -190,16 +247,34 @@ def _backend(wanted: Wanted, image: Image) -> tuple[str, tuple[str, ...]]:
     """QEMU's network backend, "" for none, and what a person may do with it."""
     if wanted.net == "user":
         forwards = [network.parse_forward(text) for text in wanted.forwards]
-        interface = _system(image, wanted.image).interface
-        return network.user_backend(interface, forwards), tuple(map(_line_to_try, forwards))
+        served = _roles(image, wanted.image)
+        guests = [role.interface for role in served] or [_system(image, wanted.image).interface]
+        backend = network.user_backend(guests, forwards)
+        notes = [_leads_to(f, served) for f in forwards] if len(served) > 1 else []
+        return backend, (*_shared(served), *notes, *map(_line_to_try, forwards))
     if wanted.net == "dgram":
         ends = network.free_datagrams()
         note = (
             f"raw frames, one a datagram, on 127.0.0.1: send to port {ends.machine_port}, "
             f"answers come to port {ends.our_port}"
         )
-        return ends.backend, (note,)
+        return ends.backend, (*_shared(_roles(image, wanted.image)), note)
     return "", ()
+
+
+def _shared(served: Sequence[Role]) -> list[str]:
+    """What to say of several cards on one network."""
+    if len(served) < 2:
+        return []
+    each = ", ".join(f"{role.card} is {role.interface.ip}" for role in served)
+    return [f"{len(served)} cards share the network: {each}"]
+
+
+def _leads_to(forward: network.Forward, served: Sequence[Role]) -> str:
+    role = next((r for r in served if r.interface.ip == forward.guest), served[0])
+    other = next(r for r in served if r is not role)
+    way = f"{forward.host_port}:{other.interface.ip}:{forward.guest_port}/{forward.protocol}"
+    return f"port {forward.host_port} leads to {role.card}; another card's: -p {way}"
 
 
 def _line_to_try(forward: network.Forward) -> str:
@@ -242,11 +317,15 @@ def _connected(wanted: Wanted, arguments: Sequence[str], backend: str) -> list[s
     connected = network.connect(arguments, backend, network.network_cards(QEMU))
     if connected is None or wanted.capture is None:
         return connected
-    try:
-        wanted.capture.open("wb").close()
-    except OSError as error:
-        raise MetaosError(f"cannot write {wanted.capture}: {error.strerror}") from error
+    _create(wanted.capture)
     return [*connected, *network.capture(wanted.capture)]
+
+
+def _create(path: Path) -> None:
+    try:
+        path.open("wb").close()
+    except OSError as error:
+        raise MetaosError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _command(arguments: Sequence[str], wanted: Wanted, accel: Choice, *, serial: str) -> list[str]:
@@ -262,6 +341,12 @@ def _system(image: Image, path: Path) -> System:
     if system is None:
         raise MetaosError(f"{path} does not say what it is to do", hint=_AGAIN)
     return system
+
+
+def _roles(image: Image, path: Path) -> tuple[Role, ...]:
+    """The image's network cards, in the machine's order, and what each is to do."""
+    offering = [device.address for device in image.manifest.provenance.devices if device.offers]
+    return roles(_system(image, path), offering)
 
 
 def _copy(console: IO[bytes]) -> None:

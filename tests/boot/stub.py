@@ -6,10 +6,11 @@ It stands for an image where `run` and `test` themselves are looked at.
 from pathlib import Path
 
 from metaos.link.image import SECTOR, pack_image, write_image
-from metaos.link.manifest import SCHEMA, AccountEntry, FileRange, Manifest, Provenance
+from metaos.link.manifest import SCHEMA, AccountEntry, FileRange, Manifest, Provenance, Served
 from metaos.match.system import System
 from metaos.probe.machine import Emulator, Origin
 
+CARD = Served(address="00:02.0", pattern="none", offers=True, interface="10.0.2.15/24")
 SYSTEM = System(name="stub", address="10.0.2.15/24", services=("arp",))
 
 # mov si, text; next: lodsb; test al, al; jz stop; mov dx, 0x3F8; out dx, al; jmp next
@@ -45,7 +46,7 @@ def stub_image(
         symbols=(),
         windows=(),
         mappings=(),
-        provenance=Provenance(system=system, emulator=emulator),
+        provenance=Provenance(devices=(CARD,), system=system, emulator=emulator),
     )
     account = [AccountEntry(start=0, end=SECTOR, kind="loader")]
     write_image(pack_image(sector, manifest, account), path)
