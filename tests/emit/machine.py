@@ -6,9 +6,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
-
 from metaos.emit.code import Code
+from tests.image.engine import UNICORN
 
 CODE, DATA, SIZE = 0x100000, 0x200000, 0x10000
 _FORMATS = {"64": "<Q", "32": "<I", "32S": "<i", "PC32": "<i", "PLT32": "<i"}
@@ -27,7 +26,7 @@ def linked(code: Code, where: Mapping[str, int]) -> bytes:
 
 def executed(code: Code, where: Mapping[str, int], content: Mapping[str, int]) -> dict[str, int]:
     """The 64-bit numbers at all places after the code has run once over `content`."""
-    machine: Any = Uc(UC_ARCH_X86, UC_MODE_64)
+    machine: Any = UNICORN.Uc(UNICORN.UC_ARCH_X86, UNICORN.UC_MODE_64)
     machine.mem_map(CODE, SIZE)
     machine.mem_map(DATA, SIZE)
     machine.mem_write(CODE, linked(code, where))
