@@ -148,7 +148,7 @@ def _make(machine: Machine, patterns: Patterns, system: System, progress: Progre
     with _lines_shown(patterns):
         bindings = bind(machine, patterns, system)
         progress(f"generating code for {len(bindings.bindings)} devices")
-        lowered = lower(bindings)
+        lowered = _demand_work(lower(bindings))
         features = cpu_features(machine.cpu)
         codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
         used = used_features(mnemonics(c.text for c in codes))
@@ -176,6 +176,17 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
         programs = [(p, _usable(p, features)) for p in lowered.programs]
         programs.append((guard(lowered, ())[0], ()))
     return "\n".join(_text(stage, p, f) for p, f in programs if p.ops)
+
+
+def _demand_work(lowered: Lowered) -> Lowered:
+    """An image that would do nothing at all is not made."""
+    if any(p.phase == "steady" and p.ops for p in lowered.programs):
+        return lowered
+    system = lowered.bindings.system
+    raise MetaosError(
+        f"system '{system.name}' gives this machine nothing to do",
+        hint="name services in the system file that a device of the machine can carry",
+    )
 
 
 def _text(stage: str, program: Program, features: tuple[str, ...]) -> str:
