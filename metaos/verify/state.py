@@ -29,6 +29,7 @@ Phase = tuple[Line, Atlas]
 
 _PAGE = 4096
 _ROUNDS_EXACT, _ROUNDS = 3, 12
+_WIPE = "wipe"
 _POINTER = 4
 """Smaller elements cannot hold an address."""
 
@@ -107,8 +108,11 @@ def _told(places: list[Symbol], pairs: list[tuple[Access, Atlas]], memory: Memor
         return places[at].name if inside else ""
 
     told = {owner(n) for a, _ in pairs if a.write and a.size >= _POINTER for n in a.stored.bases}
+    # What only wipe maps is the start's code and rows: nothing reads it as data of a place,
+    # and bytes of code now and then look like an address.
+    kept = [s for s in places if s.phases != (_WIPE,)]
     for page, held in memory.items():
-        if not any(s.linear < page + _PAGE and page < s.linear + s.size for s in places):
+        if not any(s.linear < page + _PAGE and page < s.linear + s.size for s in kept):
             continue
         for at in range(0, _PAGE, _POINTER):
             word = held[at : at + _POINTER]
