@@ -26,6 +26,9 @@ def fills(
         return _progression(device, initial, count, stride, 0, scale)
     if not isinstance(initial, s.Record):
         raise fail(initial.span, "E0480", "a table starts as { field = value, ... }")
+    if stride % 4:
+        text = f"elements of {stride} bytes begin as zeros: values are of 4 bytes"
+        raise fail(initial.span, "E0486", text)
     result: list[Fill] = []
     flags: dict[int, int] = {}
     for part in initial.fields:
@@ -63,9 +66,12 @@ def _progression(
         raise fail(node.span, "E0482", "initial values are equal or evenly spaced")
     if not 0 <= step < 1 << 16:
         raise fail(node.span, "E0483", f"initial values {step} apart: at most 65535")
-    if not symbol and not step and not numbers[0]:
-        return ()
-    return (Fill(offset, count, stride, numbers[0], step, symbol),)
+    if numbers[0] < 0 or (step and numbers[-1] >> 32):
+        raise fail(node.span, "E0485", "initial values that vary are of 32 bits, and not below 0")
+    if symbol or step:
+        return (Fill(offset, count, stride, numbers[0], step, symbol),)
+    words = enumerate(_words(numbers[0]))
+    return tuple(Fill(offset + 4 * at, count, stride, word) for at, word in words if word)
 
 
 def _value(device: DevicePlan, node: s.Expr, i: int) -> tuple[int, str]:

@@ -63,6 +63,8 @@ def device_places(work: Work) -> None:
             step = state.stride if state.count else state.storage // 8
             made = fills(device, state.node.initial, count, step, None, state.scale)
             size = (count - 1) * step + -(-state.storage // 8)
+            if made:  # the loader writes 4 bytes at once
+                size = max(size, 4)
             work.places.append(
                 Place(
                     state.symbol,

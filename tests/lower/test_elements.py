@@ -182,6 +182,8 @@ def test_a_constant_beside_what_varies(initial: str) -> None:
         ("a[4] : u8 = 9", (9, 9, 9, 9)), ("a[4] : u8 = 2 * i + 1", (1, 3, 5, 7)),
         ("a[4] : u32 = &buf[i]", (0x300000, 0x300040, 0x300080, 0x3000C0)),
         ("a[4] : u8", (0, 0, 0, 0)), ("a : u8 = 7", (7,)),
+        ("a : u64 = 0x123456789ABCDEF0", (0x123456789ABCDEF0,)),
+        ("a[2] : u48 = 0xFFFFFFFFFFFF", (0xFFFFFFFFFFFF, 0xFFFFFFFFFFFF)),
     ],
 )  # fmt: skip
 def test_states_begin_as_said(state: str, wanted: tuple[int, ...]) -> None:
@@ -189,6 +191,6 @@ def test_states_begin_as_said(state: str, wanted: tuple[int, ...]) -> None:
     plan = device.states["a"]
     step = plan.stride if plan.count else plan.storage // 8
     made = fills(device, plan.node.initial, max(1, plan.count), step, None, plan.scale)
-    memory = applied(made, max(4, step * max(1, plan.count)))
+    memory = applied(made, max(4, (plan.count or 1) * max(step, plan.storage // 8)))
     cells = [memory[i * step :][: plan.storage // 8] for i in range(len(wanted))]
     assert tuple(int.from_bytes(x, "little") >> plan.scale for x in cells) == wanted

@@ -267,6 +267,23 @@ FAULTS = [
         "table t[2] of L align 16 = { addr = &buf[i + 1] }",
     ),
 ]
+FAULTS += [
+    device(
+        "E0485",
+        "are of 32 bits",
+        "table buf[2] of bytes 64",
+        "state a[2] : u64 = i + 0xFFFFFFFF",
+        "turn",
+        "  a[0] <- 1",
+    ),
+    device(
+        "E0486",
+        "elements of 6 bytes begin as zeros",
+        "layout L 6 bytes little",
+        "  31:0 a",
+        "table t[2] of L align 16 = { a = 1 }",
+    ),
+]
 
 LEARNT = [
     device(

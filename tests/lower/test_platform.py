@@ -18,7 +18,7 @@ from metaos.match.bind import bind
 from metaos.match.system import System, read_system
 from metaos.pattern.patterns import load
 from metaos.probe.machine import Function, Machine
-from tests.lower.lowering import MACHINES, machine
+from tests.lower.lowering import MACHINES, bound, card, machine
 
 NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
 
@@ -261,3 +261,10 @@ def test_a_system_without_a_network_needs_no_card(
     check(program)
     texts = [d for d in made.data if d.name == "banner"]
     assert len(texts) == len(services)
+
+
+def test_a_small_state_that_begins_with_a_value_has_room_for_it() -> None:
+    """The loader writes four bytes at once."""
+    text = card("state n : u4 = 5", "table t[16] of bytes 8", "turn", "  n <- n + 1")
+    (place,) = (p for p in lower(bound(text)).places if p.name == "00:03.0.n")
+    assert place.size == 4 and [f.value for f in place.fills] == [5]
