@@ -95,6 +95,10 @@ def build(
     dump: Annotated[
         str | None, typer.Option(help="Print this stage instead of writing an image.")
     ] = None,
+    bind: Annotated[
+        Literal["unit"] | None,
+        typer.Option(help="Fold what this one unit has, as its MAC; other units are refused."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -112,6 +116,7 @@ def build(
         output=output,
         patterns=tuple(patterns or ()),
         dump=dump,
+        fold_units=bind == "unit",
         json=json,
         progress=console.silent if quiet else console.note,
     )
@@ -162,6 +167,19 @@ def match(
 ) -> None:
     """Say which pattern serves which device, and why."""
     cli_build.match(machine, system=system, patterns=tuple(patterns or ()), json=json)
+
+
+@app.command()
+def config(
+    system: SystemFile = None,
+    machine: Annotated[
+        Path | None, typer.Option(help="The machine file; default: ./machine.json, if it is there.")
+    ] = None,
+    patterns: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Say what an image would do: each card's address and services."""
+    cli_build.config(system=system, machine=machine, patterns=tuple(patterns or ()), json=json)
 
 
 @app.command()

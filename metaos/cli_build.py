@@ -13,7 +13,8 @@ from pathlib import Path
 
 from metaos import cli_text, console, resources
 from metaos.errors import Exit, MetaosError
-from metaos.match.system import read_system
+from metaos.match.cards import Role
+from metaos.match.system import System, read_system
 from metaos.probe.machine import Machine
 
 MACHINE = Path("machine.json")
@@ -42,6 +43,7 @@ def build(
     output: Path | None,
     patterns: tuple[Path, ...],
     dump: str | None,
+    fold_units: bool,
     json: bool,
     progress: Progress,
 ) -> None:
@@ -57,7 +59,9 @@ def build(
     if dump is not None:
         console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
         return
-    built = pipeline.build_proved(machine, system=wanted, pattern_dirs=folders, progress=progress)
+    built = pipeline.build_proved(
+        machine, system=wanted, pattern_dirs=folders, progress=progress, fold_units=fold_units
+    )
     path = output or BUILD / f"{_image_name(machine, source, wanted.name)}.img"
     write_image(built.image, path)
     report = measure(built.image, str(path), proof=built.proof)
@@ -124,6 +128,36 @@ def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], j
     else:
         console.data(cli_text.difference_text(difference))
     return difference.serves
+
+
+def config(
+    *, system: Path | None, machine: Path | None, patterns: tuple[Path, ...], json: bool
+) -> None:
+    """Say what the system file comes to, on a machine if there is one."""
+    wanted = read_system(system)
+    path = machine or (MACHINE if MACHINE.exists() else None)
+    served = None if path is None else _served(_read_machine(path), wanted, patterns)
+    data = cli_text.config_data(wanted, served)
+    if json:
+        console.data_json(data)
+    else:
+        console.data(cli_text.config_text(data))
+
+
+def _served(machine: Machine, system: System, patterns: tuple[Path, ...]) -> tuple[Role, ...]:
+    """The roles of a machine's cards; every refusal that `build` would make of them."""
+    from metaos.match.bind import bind
+    from metaos.match.cards import carried_by, roles
+    from metaos.pattern.syntax import Offer, Turn
+    from metaos.pipeline import read_patterns
+
+    bindings = bind(machine, read_patterns(pattern_folders(patterns)), system)
+    turns = [(b.device.address, b.pattern.one(Turn)) for b in bindings.bindings]
+    cards = [a for a, turn in turns if turn and any(isinstance(x, Offer) for x in turn.steps)]
+    found = roles(system, cards)
+    for role in found:
+        carried_by(role, bindings.services)
+    return found
 
 
 def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:

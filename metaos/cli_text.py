@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from metaos.boot.acceptance import Verdict
     from metaos.doctor import Finding
     from metaos.match.bind import Bindings
+    from metaos.match.cards import Role
     from metaos.match.diff import Difference, Meant
+    from metaos.match.system import System
     from metaos.pattern.patterns import Patterns
     from metaos.pattern.syntax import Match
     from metaos.probe.machine import Function, Machine
@@ -135,6 +137,49 @@ def _change(change: Meant) -> str:
         return f"{what} changed: {change.a} -> {change.b}"
     said = f"{change.a} {change.b}" if change.how == "moved" else change.a or change.b
     return f"{what} {change.how}: {said}"
+
+
+def config_data(system: System, served: Sequence[Role] | None) -> dict[str, Any]:
+    """The system as it takes effect. Without `served` no machine is known: the cards it names."""
+    if served is None:
+        cards = [
+            {"card": name, "address": card.address or "", "services": card.services}
+            for name, card in system.cards.items()
+        ]
+    else:
+        cards = [
+            {"card": role.card, "address": str(role.interface), "services": role.services}
+            for role in served
+        ]
+    return {
+        "name": system.name,
+        "address": system.address,
+        "services": system.services,
+        "machine": served is not None,
+        "cards": [
+            card | {"services": system.services if card["services"] is None else card["services"]}
+            for card in cards
+        ],
+    }
+
+
+def config_text(data: dict[str, Any]) -> str:
+    """The system's own keys, then a line for each card."""
+    lines = [
+        f"name      {data['name']}",
+        f"address   {data['address']}",
+        f"services  {', '.join(data['services'])}",
+    ]
+    rows = [
+        (x["card"], x["address"] or "(counted)", ", ".join(x["services"])) for x in data["cards"]
+    ]
+    if rows:
+        lines += ["", table(("card", "address", "services"), rows).rstrip()]
+    if not data["machine"]:
+        lines += ["", "no machine file: each card's address counts up from the first's"]
+    elif not rows:
+        lines += ["", "no card of this machine is served"]
+    return "\n".join(lines)
 
 
 def patterns_data(patterns: Patterns) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from metaos.errors import Exit, MetaosError
 from tests.boot.stub import emulator, stub_image
 
 VERBS = (
-    *("build", "probe", "show", "match", "run", "test"),
+    *("build", "probe", "show", "match", "config", "run", "test"),
     *("audit", "why", "patterns", "doctor", "version", "clean"),
 )
 START = [sys.executable, "-c", "from metaos.cli import main; main()"]
