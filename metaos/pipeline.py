@@ -7,7 +7,7 @@ image = build(machine, system=system)     Machine -> Image, proved
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metaos import resources
@@ -96,12 +96,21 @@ class Built:
 
 
 def build_proved(
-    machine: Machine, *, system: System, pattern_dirs: Sequence[Path], progress: Progress
+    machine: Machine,
+    *,
+    system: System,
+    pattern_dirs: Sequence[Path],
+    progress: Progress,
+    fold_units: bool = False,
 ) -> Built:
-    """As `build`, with the proof that `metaos build` reports."""
+    """As `build`, with the proof that `metaos build` reports.
+
+    `fold_units`: what one unit alone has is taken from the machine file, and the image
+    refuses another unit; else it is read on the machine.
+    """
     progress("reading patterns")
     patterns = read_patterns(pattern_dirs)
-    image = _make(machine, patterns, system, progress).image
+    image = _make(machine, patterns, system, progress, fold_units).image
     progress("proving the laws")
     report = verify(image)
     if report.violations:
@@ -143,10 +152,16 @@ def compare(
     return diff(a, b, made[0], made[1], placed)
 
 
-def _make(machine: Machine, patterns: Patterns, system: System, progress: Progress) -> Made:
+def _make(
+    machine: Machine,
+    patterns: Patterns,
+    system: System,
+    progress: Progress,
+    fold_units: bool = False,
+) -> Made:
     """All stages from the facts to a linked image, and what they made on the way."""
     with _lines_shown(patterns):
-        bindings = bind(machine, patterns, system)
+        bindings = replace(bind(machine, patterns, system), fold_units=fold_units)
         progress(f"generating code for {len(bindings.bindings)} devices")
         lowered = _demand_work(lower(bindings))
         features = cpu_features(machine.cpu)

@@ -17,10 +17,14 @@ from metaos.pattern.spell import dotted, walk
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """What services call `my`: the address as a number, the symbol of the MAC's 6 bytes."""
+    """What services call `my`: the address as a number, the symbol of the MAC's 6 bytes.
+
+    `unit` is the MAC itself, little-endian as it lies in memory, where it is folded.
+    """
 
     ip: int
     mac: str
+    unit: int | None = None
 
 
 @dataclass(slots=True)

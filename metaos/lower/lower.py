@@ -39,7 +39,7 @@ from metaos.lower.text import (
 from metaos.lower.turn import Turn
 from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_ticks, config_access
-from metaos.match.bind import Bindings
+from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import carried_by, roles
 
 
@@ -61,9 +61,20 @@ class Lowered:
     init_rows: tuple[Row, ...] = ()
 
 
+def _plan(binding: Binding, bindings: Bindings) -> DevicePlan:
+    machine, units = bindings.machine, None
+    if bindings.fold_units:
+        units = {}
+        for network in machine.networks:
+            if network.address == binding.device.address:
+                mac = bytes.fromhex(network.mac.replace(":", ""))
+                units["network.mac"] = int.from_bytes(mac, "little")
+    return plan(binding, machine.learnt, units)
+
+
 def lower(bindings: Bindings) -> Lowered:
     """Lower all but the guard."""
-    work = Work(bindings, [plan(b, bindings.machine.learnt) for b in bindings.bindings])
+    work = Work(bindings, [_plan(b, bindings) for b in bindings.bindings])
     config = config_access(work)
     ticks = clock_ticks(work)
     platform_places(work)
@@ -136,7 +147,7 @@ def _steady(work: Work) -> None:
     carriers = work.carriers()
     parts = roles(work.bindings.system, [device.address for device in carriers])
     for device, role in zip(carriers, parts, strict=True):
-        mine = Mine(int(role.interface.ip), device.symbol("mac"))
+        mine = Mine(int(role.interface.ip), device.symbol("mac"), device.folded.get("mac"))
         carried = carried_by(role, work.bindings.services)
         services = Services(carried, work.bindings.patterns.layouts, mine)
         builder = Builder(device.address, "steady")

@@ -65,7 +65,7 @@ class RegisterPlan:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """All places of one bound device."""
+    """All places of one bound device; `folded` are states whose value is known, by name."""
 
     device: Device
     pattern: Pattern
@@ -75,6 +75,7 @@ class DevicePlan:
     tables: Mapping[str, TablePlan]
     states: Mapping[str, StatePlan]
     registers: Mapping[str, RegisterPlan]
+    folded: Mapping[str, int]
 
     @property
     def address(self) -> str:
@@ -94,8 +95,14 @@ def fail(span: Span, code: str, message: str, hint: str = "") -> MetaosError:
     return MetaosError("a pattern cannot be lowered", problems=[Problem(code, message, span, hint)])
 
 
-def plan(binding: Binding, learnt: Iterable[Learnt] = ()) -> DevicePlan:
-    """Place everything a binding's pattern declares; `learnt` are the machine's facts."""
+def plan(
+    binding: Binding, learnt: Iterable[Learnt] = (), units: Mapping[str, int] | None = None
+) -> DevicePlan:
+    """Place everything a binding's pattern declares.
+
+    `learnt` are the machine's facts. `units` are the unit facts to fold, by the name that
+    states give them; without them the image reads them on the machine.
+    """
     device, pattern = binding.device, binding.pattern
     windows: dict[str, WindowFact] = {}
     ports: dict[str, PortsFact] = {}
@@ -121,7 +128,23 @@ def plan(binding: Binding, learnt: Iterable[Learnt] = ()) -> DevicePlan:
         if isinstance(keep, s.Keep):
             low = kept_field(keep, registers)[0]
             numbers[keep.name] = known[keep.name] >> low if keep.name in known else keep.default
-    return DevicePlan(device, pattern, windows, ports, numbers, tables, states, registers)
+    folded = _folded(device, pattern, units)
+    return DevicePlan(device, pattern, windows, ports, numbers, tables, states, registers, folded)
+
+
+def _folded(device: Device, pattern: Pattern, units: Mapping[str, int] | None) -> dict[str, int]:
+    """The states whose unit facts are folded, with their values."""
+    found: dict[str, int] = {}
+    for state in pattern.of(s.State) if units is not None else ():
+        if not state.unit:
+            continue
+        if units is None or state.unit not in units:
+            raise MetaosError(
+                f"the machine file does not say {state.unit} of {device.address}",
+                hint="build without --bind unit, and the image reads it on the machine",
+            )
+        found[state.name] = units[state.unit]
+    return found
 
 
 def kept_field(keep: s.Keep, registers: Mapping[str, RegisterPlan]) -> tuple[int, int]:

@@ -136,6 +136,8 @@ class RowLowering:
         if state is not None:
             node = row.value.of if isinstance(row.value, s.Member) else row.value
             register, place, space = self._register(node)
+            if state.symbol == "":
+                return [self._unit_test(row, state.value)]
             facts = (register.fact,)
             return [self._row(f"{space}.keep", place, state, row.span, facts=facts)]
         register, place, space = self._register(row.target)
@@ -144,7 +146,10 @@ class RowLowering:
         return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
 
     def _state_slice(self, target: s.Expr) -> Cell | None:
-        """Where a state, or 32-bit-aligned bits of one, lies."""
+        """Where a state, or 32-bit-aligned bits of one, lies.
+
+        Without a symbol: those bits of a state whose value is known.
+        """
         node, low = target, 0
         if isinstance(target, s.Slice):
             node, low = target.of, self._number(target.low)
@@ -153,7 +158,25 @@ class RowLowering:
             return None
         if low % 32:
             raise fail(target.span, "E0464", "a row writes a state from bit 0, 32, ... upwards")
+        if state.name in self.plan.folded:
+            return Cell(self.plan.folded[state.name] >> low)
         return Cell(low // 8, state.symbol)
+
+    def _unit_test(self, row: s.Write, value: int) -> Row:
+        """Instead of reading what this unit has: see that it is the unit the image is for."""
+        wanted = s.Number(value & self._readable(row.value), row.span)
+        condition = s.Binary("==", row.value, wanted, row.span)
+        return self._test(condition, 0, "the image is for another unit", row.span)
+
+    def _readable(self, node: s.Expr) -> int:
+        """All ones in the width of a register or of one of its fields."""
+        field = None
+        if isinstance(node, s.Member):
+            register, _, _ = self._register(node.of)
+            field = next((f for f in register.node.fields if f.name == node.name), None)
+        else:
+            register, _, _ = self._register(node)
+        return (1 << (field.bits if field is not None else register.bits)) - 1
 
     def _value(self, register: RegisterPlan, node: s.Expr) -> Cell:
         match node:

@@ -158,8 +158,13 @@ class _Splice(Accept):
             for i in range(size):
                 found[start + i] = ByteSource("constant", data[i], span=span)
         elif dotted(value) == "my.mac":
+            mine = self.given.mine
             for i in range(size):
-                found[start + i] = ByteSource("place", i, self.given.mine.mac, span)
+                if mine.unit is None:
+                    found[start + i] = ByteSource("place", i, mine.mac, span)
+                else:
+                    byte = mine.unit >> 8 * i & 0xFF
+                    found[start + i] = ByteSource("constant", byte, span=span)
         elif at is not None and at.field.bits == target.field.bits and at.first_bit % 8 == 0:
             for i in range(size):
                 found[start + i] = ByteSource("frame", at.first_bit // 8 + i, span=span)

@@ -237,6 +237,8 @@ class Values:
         if text in self.plan.numbers:
             return self.plan.numbers[text]
         state = self.plan.states.get(text)
+        if text in self.plan.folded and state is not None:
+            return Num(self.b.const(self.plan.folded[text], state.bits), state.bits)
         if state is not None and not state.count:
             return self.read_state(state, ())
         register = self.plan.registers.get(text)

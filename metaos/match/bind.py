@@ -68,6 +68,7 @@ class Bindings:
     bindings: tuple[Binding, ...]
     services: tuple[s.Service, ...]
     unmatched: tuple[Unmatched, ...]
+    fold_units: bool = False
 
 
 def devices(machine: Machine) -> tuple[Device, ...]:

@@ -251,8 +251,10 @@ class Nodes(Transformer[Token, Any]):
         return str(c[0]), self.value(c[1]) if c[1] is not None else 0, self.span(meta)
 
     def state(self, meta: Any, c: list[Any]) -> tuple[s.State, ...]:
-        *names, width, initial = c
-        return tuple(s.State(n, count, self.width(width), initial, at) for n, count, at in names)
+        *names, width, unit, initial = c
+        fact = unit[0] if unit is not None else ""
+        bits = self.width(width)
+        return tuple(s.State(n, count, bits, initial, at, fact) for n, count, at in names)
 
     # -- declarations
 

@@ -350,13 +350,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The processor's own number; `count` 0 for a single one, else an array."""
+    """The processor's own number; `count` 0 for a single one, else an array.
+
+    `unit` is the machine file's fact of what one unit alone has, "" for any other number.
+    """
 
     name: str
     count: int
     bits: int
     initial: Expr | None
     span: Span
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
