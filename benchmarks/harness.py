@@ -143,6 +143,11 @@ class Wire:
         except (TimeoutError, ConnectionError):
             return None
 
+    @property
+    def socket(self) -> socket.socket:
+        """To wait on, with others."""
+        return self._socket
+
     def close(self) -> None:
         self._socket.close()
 
