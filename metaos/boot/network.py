@@ -278,6 +278,19 @@ def connect_each(
     return result
 
 
+def as_connected(arguments: Sequence[str], qemu: str) -> list[str]:
+    """`arguments` with the cards that they make once they are connected.
+
+    A card named by -device can only be connected by -netdev, with which QEMU leaves out the
+    machine's default card: so it is left out before, too.
+    """
+    options = {option for option, _ in _pairs(arguments)}
+    if "-device" not in options or options & {*_OWN_NETWORK, "-nodefaults", "-netdev"}:
+        return list(arguments)
+    named = _places(arguments, network_cards(qemu))
+    return [*arguments, *(("-nic", "none") if named else ())]
+
+
 def count_cards(arguments: Sequence[str], cards: Collection[str]) -> int:
     """How many network cards the arguments make, the machine's default one included."""
     return len(_places(arguments, cards)) or int("-nodefaults" not in arguments)

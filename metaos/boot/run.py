@@ -186,7 +186,7 @@ def _verdicts(
             given_of(role.interface, address),
             seed=seed,
         )
-        left = max(ANSWER_SECONDS, end - time.monotonic())
+        left = max(min(ANSWER_SECONDS, boot_seconds), end - time.monotonic())
         for verdict in examine(
             wire, questions, control, alive=lambda: vm.returncode is None, boot_seconds=left
         ):
@@ -238,6 +238,8 @@ def _person_plan(wanted: Wanted, image: Image) -> Plan:
             arguments = connected
     elif wanted.capture:
         raise MetaosError("--pcap needs a network", exit_code=Exit.USAGE)
+    else:
+        arguments = network.as_connected(arguments, QEMU)
     accel = choose(wanted.accel)
     serial = "stdio,signal=off"
     return Plan(tuple(_command(arguments, wanted, accel, serial=serial)), notes, accel)

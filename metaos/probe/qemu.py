@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metaos.boot.network import as_connected
 from metaos.boot.qemu import Qemu
-from metaos.boot.target import Target, command, load_target
+from metaos.boot.target import QEMU, Target, command, load_target
 from metaos.errors import Exit, MetaosError
 from metaos.probe.join import Named, join
 from metaos.probe.learn import LearnRow, encode
@@ -57,7 +58,8 @@ def probe_qemu(
     with tempfile.TemporaryDirectory(prefix="metaos-") as folder:
         image = Path(folder, "discover.img")
         assemble(image, learn)
-        text, named = _boot(command(target, extra_args, image=image, accel=accel), timeout)
+        machine = Target(target.name, "", tuple(as_connected([*target.args, *extra_args], QEMU)))
+        text, named = _boot(command(machine, image=image, accel=accel), timeout)
     emulator = Emulator(target=target.name, arguments=tuple(extra_args), origin=Origin.QEMU)
     return join(parse(text), learn, named, emulator)
 

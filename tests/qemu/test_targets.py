@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from metaos.boot.run import Wanted
 from metaos.boot.run import test as examine
-from metaos.match.system import read_system
-from tests.qemu.booted import CARD, SERIAL, TARGET
+from metaos.errors import Exit, MetaosError
+from metaos.link.image import write_image
+from metaos.match.system import System, read_system
+from metaos.pipeline import build
+from metaos.probe.store import format_machine, parse_machine
+from tests.qemu.booted import BARE, CARD, SCREEN, SERIAL, TARGET, booted
 from tests.qemu.conftest import Make, probed
 
 pytestmark = pytest.mark.qemu
@@ -46,6 +52,8 @@ MACHINES = {
         *("-device", "e1000,bus=b,addr=5"),
     ),
     "q35": (*Q35, "-device", "e1000"),
+    "q35, with all default devices but the card": ("-M", "q35", "-device", "e1000"),
+    "the default card and all default devices": ("-M", "pc"),
     "q35, behind a bridge": (
         *(*Q35, "-device", "pcie-pci-bridge,id=b"),
         *("-device", "e1000,bus=b,addr=5"),
@@ -55,7 +63,9 @@ MACHINES = {
 
 @pytest.mark.parametrize("arguments", MACHINES.values(), ids=MACHINES)
 def test_probe_build_and_ask(arguments: tuple[str, ...], make: Make) -> None:
-    path, image = make(probed(*arguments))
+    machine = probed(*arguments)
+    assert parse_machine(format_machine(machine)) == machine
+    path, image = make(machine)
     wanted = Wanted(
         image=path, net="wire", capture=None, accel="tcg", target=None, arguments=()
     )  # fmt: skip
@@ -69,3 +79,42 @@ def test_probe_build_and_ask(arguments: tuple[str, ...], make: Make) -> None:
     address = str(read_system().interface.ip)
     seen = any(d.pattern == "uart16550" for d in image.manifest.provenance.devices)
     assert (f"MetaOS {address}" in result.console) is seen
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [("rtl8139", "10ec:8139 class 020000"), ("virtio-net-pci", "1af4:1000 class 020000")],
+)
+def test_a_card_without_a_pattern(card: str, words: str) -> None:
+    machine = probed(*BARE, "-device", card)
+    with pytest.raises(MetaosError) as refused:
+        build(machine, system=read_system())
+    error = refused.value
+    assert error.exit_code is Exit.NO_PATTERN
+    (problem,) = (p for p in error.problems if words in p.message)
+    assert problem.message.startswith("00:02.0 has no pattern")
+    assert "nearest: i8254" in problem.hint or "nearest: i8257" in problem.hint
+
+
+def test_a_machine_without_pci_says_its_banner(tmp_path: Path) -> None:
+    """Its init has nothing to do, its guard no functions to look at."""
+    arguments = ("-M", "isapc", "-cpu", "qemu64", *BARE[2:], *SERIAL)
+    machine = probed(*arguments)
+    assert machine.functions == () and machine.acpi == ()
+    system = System(name="hello", address="10.0.2.15/24", services=("banner",))
+    path = tmp_path / "x.img"
+    write_image(build(machine, system=system), path)
+    with booted(path, arguments, card="") as running:
+        assert running.wait_for("MetaOS") == "MetaOS 10.0.2.15"
+
+
+def test_no_card_is_touched_that_nobody_needs(tmp_path: Path) -> None:
+    arguments = (*BARE, *SCREEN, *SERIAL)
+    system = System(name="hello", address="10.0.2.15/24", services=("banner",))
+    image = build(probed(*arguments, "-device", CARD), system=system)
+    assert "00:03.0" not in {d.address for d in image.manifest.provenance.devices}
+    path = tmp_path / "x.img"
+    write_image(image, path)
+    with booted(path, arguments) as running:
+        assert running.wait_for("MetaOS") == "MetaOS 10.0.2.15"
+        assert "BAR0: 32 bit memory at 0xfebc0000" in running.vm.hmp("info pci")
