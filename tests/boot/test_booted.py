@@ -167,3 +167,39 @@ def test_frames_over_datagrams(image: Path) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
             end.bind(("127.0.0.1", ours))
             assert judge(question, until_answered(end, question.sent, theirs)) == ""
+
+
+def test_two_cards_on_one_network_for_a_person(tmp_path: Path) -> None:
+    """Both cards are on it; a forward leads to the first, or to the address that it names."""
+    words = ("build", "--probe", "qemu", "--target", "none", *ACCEL, "-o", "x.img", "--")
+    cards = ("-M", "pc", "-m", "96", "-nodefaults", *("-device", "e1000") * 2)
+    built = metaos(*words, *cards, cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    first, second = free_port(), free_port()
+    capture = tmp_path / "frames.pcap"
+    forwards = ("-p", f"{first}:7/udp", "-p", f"{second}:10.0.2.16:7/udp", "--pcap", capture)
+    with (
+        running(tmp_path / "x.img", *forwards) as process,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        assert until_answered(one, b"to the first", first) == b"to the first"
+        assert until_answered(other, b"to the second", second) == b"to the second"
+        assert process.stderr is not None
+        said = "".join(process.stderr.readline() for _ in range(4))
+    assert "00:02.0 is 10.0.2.15, 00:03.0 is 10.0.2.16" in said
+    assert f"port {first} leads to 00:02.0" in said and f"port {second} leads to 00:03.0" in said
+    of = {p[IP].src: bytes(p[UDP].payload) for p in rdpcap(str(capture)) if UDP in p}
+    assert of["10.0.2.15"].startswith(b"to the first")
+    assert of["10.0.2.16"].startswith(b"to the second")
+
+
+def test_every_card_has_a_capture_of_its_own(tmp_path: Path) -> None:
+    words = ("build", "--probe", "qemu", "--target", "none", *ACCEL, "-o", "x.img", "--")
+    cards = ("-M", "pc", "-m", "96", "-nodefaults", *("-device", "e1000") * 2)
+    assert metaos(*words, *cards, cwd=tmp_path).returncode == 0
+    result = metaos("test", "x.img", "--json", "--pcap", "a.pcap", *ACCEL, cwd=tmp_path)
+    every_answer(result)
+    for name, address in (("a.pcap", "10.0.2.15"), ("a-1.pcap", "10.0.2.16")):
+        sources = {p[IP].src for p in rdpcap(str(tmp_path / name)) if UDP in p}
+        assert address in sources and len(sources & {"10.0.2.15", "10.0.2.16"}) == 1
