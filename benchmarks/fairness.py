@@ -31,6 +31,8 @@ IN_FLIGHT = 32
 PAYLOAD = bytes(range(56))
 BOOT_SECONDS, ANSWER_SECONDS = 60.0, 2.0
 _ARP_SECONDS = 0.2
+_AT_MOST = 100
+"""A flood ends at this many times its least, whatever is still asked."""
 
 
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +82,10 @@ class End:
 
 
 class Flooder:
-    """Keeps echoes in flight on one card, at most `most` in all."""
+    """Keeps echoes in flight on one card: `least` of them, more while others are asked."""
 
-    def __init__(self, end: End, most: int) -> None:
-        self.end, self.most = end, most
+    def __init__(self, end: End, least: int) -> None:
+        self.end, self.least, self.most = end, least, _AT_MOST * least
         self.sent = self.answered = 0
         self.waiting: set[int] = set()
         self.heard = time.monotonic()
@@ -109,26 +111,25 @@ class Flooder:
 
 
 class Asker:
-    """Asks one card `echoes` times, one after the other."""
+    """Asks one card, one echo after the other: `echoes`, more while the flood is not over."""
 
-    def __init__(self, end: End, echoes: int) -> None:
-        self.end, self.echoes = end, echoes
+    def __init__(self, end: End, echoes: int, flooder: Flooder | None) -> None:
+        self.end, self.echoes, self.flooder = end, echoes, flooder
         self.times: list[float] = []
-        self.number = self.lost = self.wrong = 0
+        self.asked = self.lost = self.wrong = 0
         self.start = 0.0
-
-    @property
-    def done(self) -> bool:
-        return self.number > self.echoes
+        self.done = False
 
     def next(self) -> None:
-        self.number += 1
+        flooding = self.flooder is not None and self.flooder.sent < self.flooder.least
+        self.done = self.asked >= self.echoes and not flooding
         if not self.done:
+            self.asked += 1
             self.start = time.perf_counter()
-            self.end.wire.send(self.end.host.icmp(self.number, PAYLOAD))
+            self.end.wire.send(self.end.host.icmp(self.asked & 0xFFFF, PAYLOAD))
 
     def take(self, frame: bytes) -> None:
-        if self.end.host.answers_icmp(frame, self.number, PAYLOAD):
+        if self.end.host.answers_icmp(frame, self.asked & 0xFFFF, PAYLOAD):
             self.times.append(time.perf_counter() - self.start)
             self.next()
         else:
@@ -141,14 +142,14 @@ class Asker:
             self.next()
 
 
-def measure(image: Path, *, echoes: int, most: int, arguments: Sequence[str] = ()) -> Result:
-    """Flood each card in turn with at most `most` frames; ask every other `echoes` times."""
+def measure(image: Path, *, echoes: int, frames: int, arguments: Sequence[str] = ()) -> Result:
+    """Flood each card in turn with `frames` or more; ask every other `echoes` times or more."""
     with booted(image, arguments) as ends:
         floods = []
         for flooded in ends:
             others = [end for end in ends if end is not flooded]
             quiet = _ask(others, echoes, None)
-            flooder = Flooder(flooded, most)
+            flooder = Flooder(flooded, frames)
             asked = _ask(others, echoes, flooder)
             flooded.drain()
             floods.append(_report(flooder, quiet, asked))
@@ -160,7 +161,7 @@ def _report(flooder: Flooder, quiet: Sequence[Asker], asked: Sequence[Asker]) ->
         card=flooder.end.card,
         flooded=flooder.sent,
         flood_answered=flooder.answered,
-        asked=sum(asker.echoes for asker in asked),
+        asked=sum(asker.asked for asker in asked),
         lost=sum(asker.lost for asker in (*quiet, *asked)),
         wrong=sum(asker.wrong for asker in (*quiet, *asked)),
         quiet_us_p50=_microseconds(quiet),
@@ -174,7 +175,7 @@ def _microseconds(askers: Sequence[Asker]) -> float:
 
 def _ask(ends: Sequence[End], echoes: int, flooder: Flooder | None) -> list[Asker]:
     """Ask every end at the same time, under the flood if there is one, until all are done."""
-    askers = [Asker(end, echoes) for end in ends]
+    askers = [Asker(end, echoes, flooder) for end in ends]
     with selectors.DefaultSelector() as ready:
         parts: list[Asker | Flooder] = [*askers, *([flooder] if flooder else [])]
         for one in parts:
@@ -240,14 +241,16 @@ def _awake(vm: Qemu, wires: Sequence[Wire], served: Sequence[Served]) -> list[En
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("image", type=Path)
-    parser.add_argument("-n", "--echoes", type=int, default=500, help="for each card not flooded")
-    parser.add_argument("--most", type=int, default=200_000, help="frames of a flood")
+    parser.add_argument(
+        "-n", "--echoes", type=int, default=500, help="for each other card, at least"
+    )
+    parser.add_argument("--frames", type=int, default=5000, help="of a flood, at least")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("arguments", nargs="*", help="for QEMU, after --")
     options = parser.parse_args()
     try:
         result = measure(
-            options.image, echoes=options.echoes, most=options.most, arguments=options.arguments
+            options.image, echoes=options.echoes, frames=options.frames, arguments=options.arguments
         )
     except MetaosError as error:
         fail(error)

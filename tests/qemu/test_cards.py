@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fairness import measure
+from benchmarks.fairness import IN_FLIGHT, measure
 from metaos.boot.run import Result, Wanted
 from metaos.boot.run import test as examine
 from metaos.link.image import write_image
@@ -83,8 +83,9 @@ def test_the_system_file_gives_cards_addresses_and_services(tmp_path: Path) -> N
 def test_a_flood_on_one_card_silences_no_other(make: Make) -> None:
     """How long an answer takes is for the benchmark to say: here none may be lost."""
     path, _ = make(probed(*MACHINES["two equal"][0]))
-    result = measure(path, echoes=100, most=20_000)
+    result = measure(path, echoes=100, frames=2000)
     assert {flood.card for flood in result.floods} == set(MACHINES["two equal"][1])
     for flood in result.floods:
-        assert flood.flooded > 3 * flood.asked, "the card was hardly flooded"
-        assert (flood.asked, flood.lost, flood.wrong) == (100, 0, 0)
+        assert flood.flooded >= 2000 and flood.asked >= 100
+        assert flood.flooded - flood.flood_answered <= IN_FLIGHT, "the flood itself lost frames"
+        assert (flood.lost, flood.wrong) == (0, 0)
