@@ -19,6 +19,7 @@ from metaos.probe.learn import MOST_ROWS, Access, Action, LearnRow, config_place
 from metaos.probe.machine import BarKind, Emulator, Function, Machine, Origin
 from metaos.probe.qemu import assemble, parse_tree, probe_qemu
 from metaos.probe.store import parse_machine, read_machine
+from tests.qemu.booted import children
 
 MACHINES = Path(__file__).parent.parent / "data" / "machines"
 Arguments = tuple[str, ...]
@@ -55,17 +56,6 @@ TREE = """bus: main-system-bus
 def function(machine: Machine, address: str) -> Function:
     (found,) = (f for f in machine.functions if f.address == address)
     return found
-
-
-def qemu_children() -> list[str]:
-    """The QEMU processes that this one has started and that still run."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,stat=,comm=", "--ppid", str(os.getpid())],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return [line for line in listed.stdout.splitlines() if "qemu" in line and " Z" not in line]
 
 
 def test_names_and_addresses_come_from_the_device_tree() -> None:
@@ -278,7 +268,7 @@ def test_a_wait_in_vain_ends_after_its_limit() -> None:
 def test_a_qemu_that_dies_at_start_has_its_message_shown() -> None:
     with pytest.raises(MetaosError, match="'nope' is not a valid device model name"):
         probe_qemu("pc-e1000", ("-device", "nope"))
-    assert qemu_children() == []
+    assert children() == []
 
 
 @pytest.mark.qemu
@@ -286,7 +276,7 @@ def test_a_probe_that_is_not_done_in_time() -> None:
     with pytest.raises(MetaosError, match=r"the probe is not done after 0\.02 s") as caught:
         probe_qemu("pc-e1000", timeout=0.02)
     assert caught.value.exit_code is Exit.TIMEOUT
-    assert qemu_children() == []
+    assert children() == []
 
 
 @pytest.mark.qemu
@@ -296,7 +286,7 @@ def test_a_firmware_that_never_boots(tmp_path: Path) -> None:
         probe_qemu("none", (*BARE, "-bios", str(tmp_path / "bios.bin")), timeout=0.5)
     assert caught.value.exit_code is Exit.TIMEOUT
     assert "does the machine boot from a disk?" in caught.value.hint
-    assert qemu_children() == []
+    assert children() == []
 
 
 @pytest.mark.qemu
@@ -324,16 +314,14 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment) as prober:
         deadline = time.monotonic() + 20
-        children = ""
-        while not children and time.monotonic() < deadline:
+        started: list[str] = []
+        while not started and time.monotonic() < deadline:
             time.sleep(0.05)
-            listed = ["ps", "-o", "pid=,comm=", "--ppid", str(prober.pid)]
-            lines = subprocess.run(listed, capture_output=True, text=True, check=False).stdout
-            children = next((x.split()[0] for x in lines.splitlines() if "qemu" in x), "")
-        assert children, "QEMU was never started"
+            started = children(prober.pid)
+        assert started, "QEMU was never started"
         prober.send_signal(signal.SIGINT)
         assert prober.wait(20) == 130
-    assert not Path(f"/proc/{children}").exists()
+    assert not Path(f"/proc/{started[0]}").exists()
     assert list(tmp_path.iterdir()) == []
 
 

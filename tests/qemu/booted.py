@@ -131,13 +131,14 @@ def booted(
         yield Booted(vm, wire, folder, reader)
 
 
-def children() -> list[str]:
-    """The QEMU processes that this process has started and that still run."""
+def children(parent: int | None = None) -> list[str]:
+    """The QEMU processes that `parent`, or this process, has started and that still run."""
+    mine = str(os.getpid() if parent is None else parent)
     found = []
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             words = dict(x.split(":\t", 1) for x in status.read_text().splitlines() if ":\t" in x)
-            ours = words.get("PPid") == str(os.getpid())
+            ours = words.get("PPid") == mine and not words.get("State", "").startswith("Z")
             if ours and words.get("Name", "").startswith(QEMU[:15]):
                 found.append(words["Pid"])
     return found
