@@ -6,7 +6,8 @@ image = build(machine, system=system)     Machine -> Image, proved
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.link.link import link
 from metaos.link.manifest import Provenance, Served
-from metaos.link.parts import Parts
+from metaos.link.parts import Datum, Parts
 from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
@@ -221,14 +222,14 @@ def _checked(program: Program) -> Program:
 
 
 def _parts(
-    lowered: Lowered, codes: tuple[Code, ...], guard_data: Iterable[object], machine: Machine
+    lowered: Lowered, codes: tuple[Code, ...], guard_data: tuple[Datum, ...], machine: Machine
 ) -> Parts:
     usable = sorted((r.base, r.size) for r in machine.memory if r.kind == 1)
     return Parts(
         codes=codes,
         places=lowered.places,
         windows=lowered.windows,
-        data=(*lowered.data, *guard_data),  # type: ignore[arg-type]
+        data=(*lowered.data, *guard_data),
         next=NEXT,
         memory=tuple(usable),
         deposits=(MEMORY,),
@@ -262,19 +263,14 @@ def _offers(turn: Turn | None) -> bool:
     return turn is not None and any(isinstance(step, Offer) for step in turn.steps)
 
 
-class _lines_shown:  # noqa: N801 - used as a with-statement
+@contextmanager
+def _lines_shown(patterns: Patterns) -> Iterator[None]:
     """Add the source line to problems that a stage found without the text at hand."""
-
-    def __init__(self, patterns: Patterns) -> None:
-        self.patterns = patterns
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MetaosError):
-            error.problems = tuple(
-                p if p.text or p.span is None
-                else self.patterns.problem(p.code, p.message, p.span, p.hint)
-                for p in error.problems
-            )  # fmt: skip
+    try:
+        yield
+    except MetaosError as error:
+        error.problems = tuple(
+            patterns.problem(p.code, p.message, p.span, p.hint) if p.span and not p.text else p
+            for p in error.problems
+        )
+        raise

@@ -20,11 +20,7 @@ from metaos.lower.plan import DevicePlan, fail, plan
 from metaos.lower.platform import feature_row, function_guards, init_rows, memory_row, sequence_rows
 from metaos.lower.rows import Row
 from metaos.lower.services import Services
-from metaos.lower.stepper import (
-    PLATFORM,
-    ConfigAccess,
-    stepper,
-)
+from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
 from metaos.lower.text import (
     DIGITS,
     REPORT,

@@ -1,8 +1,7 @@
 """Services to ops: guarded rewrites of a frame, spliced where a card offers it.
 
 Every test narrows a gate; the leaf services' gates say which answer is given, and each
-service stores its fields in place under its own. All tests read the received frame: a
-load that a store before it could have changed is made first.
+service stores its fields in place under its own. All tests read the received frame.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from metaos.lower.plan import fail
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import dotted, walk
+from metaos.pattern.spell import dotted
 
 
 class Services:
@@ -94,45 +93,16 @@ class _Splice(Accept):
     def rewrite(self, root: Node) -> None:
         """Loads, then stores, service by service, leaves first.
 
-        A service reads the received frame: what it reads and a service above it has
-        stored by then is loaded before. (Of services side by side one alone stores.)
+        A service stores into its own header and reads it and those below, which services
+        above it leave alone: what it loads is the received frame, though they have stored
+        by then. (Of services side by side one alone stores.)
         """
-        nodes = [n for n in self.all(root) if n.service.reply]
-        early: dict[int, tuple[Rewrite, list[Op]]] = {}
-        for number, node in enumerate(nodes):
-            above = [n for n in nodes[:number] if node in n.up()]
-            written = {byte for n in above for byte in self.writes(n)}
-            if written & self.reads(node):
-                early[number] = self.loaded(node)
-        for number, node in enumerate(nodes):
-            rewrite, values = early.get(number) or self.loaded(node)
-            rewrite.store(self.b, self.frame, values)
-
-    def loaded(self, node: Node) -> tuple[Rewrite, list[Op]]:
-        self.loads.clear()
-        rewrite = Rewrite(self.reply_gate(node), chunks(self.sources(node)))
-        return rewrite, rewrite.load(self.b, self.frame, self.places)
-
-    def writes(self, node: Node) -> set[int]:
-        """The bytes of the frame a service's answer sets."""
-        names = [s.Name(a.field, a.span) for a in node.service.reply]
-        return {byte for name in names for byte in self.bytes_of(node, name)}
-
-    def reads(self, node: Node) -> set[int]:
-        """The bytes of the frame a service's answer is made of."""
-        return {
-            byte
-            for assignment in node.service.reply
-            for part in walk(assignment.value)
-            if isinstance(part, s.Name | s.Member)
-            for byte in self.bytes_of(node, part)
-        }
-
-    def bytes_of(self, node: Node, name: s.Expr) -> range:
-        at = self.find(node, name)
-        if at is None:
-            return range(0)
-        return range(at.first_bit // 8, -(-(at.first_bit + at.field.bits) // 8))
+        for node in self.all(root):
+            if node.service.reply:
+                self.loads.clear()
+                rewrite = Rewrite(self.reply_gate(node), chunks(self.sources(node)))
+                values = rewrite.load(self.b, self.frame, self.places)
+                rewrite.store(self.b, self.frame, values)
 
     def sources(self, node: Node) -> dict[int, ByteSource]:
         """What each byte of the answer becomes."""

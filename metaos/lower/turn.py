@@ -145,8 +145,10 @@ class Turn(Values):
             if field.high < base or base + bits <= field.low:
                 continue
             value: Value = 1 if part.value is None else self.value(part.value)
-            fits = isinstance(value, Num) and not value.scale and value.bits <= field.bits
-            op = value.op if fits else self.plain(value, field.bits)  # type: ignore[union-attr]
+            if isinstance(value, Num) and not value.scale and value.bits <= field.bits:
+                op = value.op
+            else:
+                op = self.plain(value, field.bits)
             if field.low < base:  # it began in the word before
                 op = self.b.lshr(op, self.b.const(base - field.low, op.bits))
             op = self.b.resize(op, bits)
