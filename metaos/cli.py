@@ -13,15 +13,28 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from metaos import cli_build, console
+from metaos import cli_build, cli_probe, console
 from metaos.cli_build import BUILD, MACHINE
+from metaos.cli_options import (
+    PROBE_SECONDS,
+    WITH_QEMU,
+    Accel,
+    ImageFile,
+    Json,
+    LatestImage,
+    MachineFile,
+    PatternDirs,
+    Quiet,
+    SystemFile,
+    Target,
+    Timeout,
+    qemu_arguments,
+)
 from metaos.errors import Exit, MetaosError
 
 FORWARD = "7007:7/udp"
-PROBE_SECONDS = 60.0
 
 _QEMU_VERBS = ("build", "probe", "run", "test")
-_WITH_QEMU = "[OPTIONS] [-- QEMU ARGUMENTS]"
 
 
 class Verbs(TyperGroup):
@@ -40,28 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Target = Annotated[str | None, typer.Option(help="A machine of qemu/, or 'none'.")]
-Accel = Annotated[
-    Literal["auto", "tcg", "kvm"], typer.Option(help="How QEMU runs: 'auto' measures once.")
-]
-Timeout = Annotated[float, typer.Option(min=1, help="Seconds until a probe is given up.")]
-PatternDirs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--patterns", help="A folder of more patterns; its files replace MetaOS's of the same path."
-    ),
-]
-SystemFile = Annotated[
-    Path | None, typer.Option("--system", help="What the image is to do (TOML).")
-]
-MachineFile = Annotated[Path, typer.Argument(help="A machine file.")]
-ImageFile = Annotated[Path, typer.Argument(help="An image.")]
-LatestImage = Annotated[
-    Path | None, typer.Argument(help="An image; without one, the newest in build/.")
-]
+app.add_typer(cli_probe.app, name="probe")
 
 
 @app.callback()
@@ -75,7 +67,7 @@ def metaos(ctx: typer.Context) -> None:
         )
 
 
-@app.command(options_metavar=_WITH_QEMU)
+@app.command(options_metavar=WITH_QEMU)
 def build(
     ctx: typer.Context,
     probe: Annotated[
@@ -108,7 +100,7 @@ def build(
             probe=bool(probe),
             machine=machine,
             target=target,
-            arguments=_qemu_arguments(ctx),
+            arguments=qemu_arguments(ctx),
             accel=accel,
             timeout=timeout,
         ),
@@ -118,36 +110,6 @@ def build(
         dump=dump,
         fold_units=bind == "unit",
         json=json,
-        progress=console.silent if quiet else console.note,
-    )
-
-
-@app.command(options_metavar=_WITH_QEMU)
-def probe(
-    ctx: typer.Context,
-    source: Annotated[Literal["qemu"], typer.Argument(help="Where the machine is.")],
-    target: Target = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The machine file; '-': stdout.")
-    ] = MACHINE,
-    accel: Accel = "auto",
-    timeout: Timeout = PROBE_SECONDS,
-    patterns: PatternDirs = None,
-    system: SystemFile = None,
-    quiet: Quiet = False,
-) -> None:
-    """Read a machine and write down every fact of it."""
-    cli_build.probe(
-        cli_build.Source(
-            probe=source == "qemu",
-            target=target,
-            arguments=_qemu_arguments(ctx),
-            accel=accel,
-            timeout=timeout,
-        ),
-        system=system,
-        output=output,
-        patterns=tuple(patterns or ()),
         progress=console.silent if quiet else console.note,
     )
 
@@ -195,7 +157,7 @@ def diff(
     raise SystemExit(Exit.DONE if serves else Exit.FAILED)
 
 
-@app.command(options_metavar=_WITH_QEMU)
+@app.command(options_metavar=WITH_QEMU)
 def run(
     ctx: typer.Context,
     image: LatestImage = None,
@@ -225,7 +187,7 @@ def run(
         capture=pcap,
         accel=accel,
         target=target,
-        arguments=_qemu_arguments(ctx),
+        arguments=qemu_arguments(ctx),
     )
     if dry_run:
         console.data(runner.command_text(wanted))
@@ -233,7 +195,7 @@ def run(
     raise SystemExit(runner.run(wanted, console.note))
 
 
-@app.command(options_metavar=_WITH_QEMU)
+@app.command(options_metavar=WITH_QEMU)
 def test(
     ctx: typer.Context,
     image: LatestImage = None,
@@ -255,7 +217,7 @@ def test(
         capture=pcap,
         accel=accel,
         target=target,
-        arguments=_qemu_arguments(ctx),
+        arguments=qemu_arguments(ctx),
     )
     result = runner.test(
         wanted,
@@ -356,10 +318,6 @@ def main(arguments: list[str] | None = None) -> None:
         prog_name="metaos",
         obj=tuple(words[cut + 1 :]) if cut < len(words) else None,
     )
-
-
-def _qemu_arguments(ctx: typer.Context) -> tuple[str, ...]:
-    return tuple(ctx.obj or ())
 
 
 def _latest_image() -> Path:

@@ -55,7 +55,7 @@ def build(
 
     wanted = read_system(system)
     folders = pattern_folders(patterns)
-    machine = _machine(source, system, patterns, progress)
+    machine = machine_of(source, system, patterns, progress)
     if dump is not None:
         console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
         return
@@ -69,25 +69,6 @@ def build(
         console.data_json(report)
     else:
         console.data(render(report))
-
-
-def probe(
-    source: Source,
-    *,
-    system: Path | None,
-    output: Path,
-    patterns: tuple[Path, ...],
-    progress: Progress,
-) -> None:
-    """Probe a machine and write its facts to `output`, or to stdout for "-"."""
-    from metaos.probe.store import format_machine, write_machine
-
-    machine = _machine(source, system, patterns, progress)
-    if str(output) == "-":
-        console.data(format_machine(machine))
-        return
-    write_machine(machine, output)
-    progress(f"wrote {output}")
 
 
 def show(path: Path, *, json: bool) -> None:
@@ -212,9 +193,10 @@ def _demand_one_source(source: Source) -> None:
         )
 
 
-def _machine(
+def machine_of(
     source: Source, system: Path | None, patterns: tuple[Path, ...], progress: Progress
 ) -> Machine:
+    """Read the machine file, or probe QEMU."""
     if not source.probe:
         return _read_machine(source.machine or MACHINE)
     from metaos import pipeline
