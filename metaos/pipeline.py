@@ -31,6 +31,7 @@ from metaos.lower.work import MEMORY
 from metaos.match.bind import Bindings, bind
 from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
+from metaos.match.known import demand_known
 from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
@@ -161,6 +162,7 @@ def _make(
     fold_units: bool = False,
 ) -> Made:
     """All stages from the facts to a linked image, and what they made on the way."""
+    demand_known(machine, patterns)
     with _lines_shown(patterns):
         bindings = replace(bind(machine, patterns, system), fold_units=fold_units)
         progress(f"generating code for {len(bindings.bindings)} devices")
@@ -183,6 +185,7 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
             f"no stage '{stage}'", hint=f"stages: {', '.join(STAGES)}", exit_code=Exit.USAGE
         )
     patterns = read_patterns(pattern_dirs)
+    demand_known(machine, patterns)
     with _lines_shown(patterns):
         bindings = bind(machine, patterns, system)
         if stage == "match":

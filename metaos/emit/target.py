@@ -20,6 +20,7 @@ REGISTERS = ("eax", "ebx", "ecx", "edx")
 class CpuFeature:
     """One CPUID bit. `register` 0 to 3 is EAX to EDX of `leaf`, subleaf 0.
 
+    `flag` is Linux's name (arch/x86/include/asm/cpufeatures.h), where it is not LLVM's.
     `mnemonics` are the instructions that need it, for the guard to test what is used.
     Source: Intel SDM vol. 2A, CPUID; AMD64 APM vol. 3 appendix D.
     """
@@ -29,23 +30,32 @@ class CpuFeature:
     register: int
     bit: int
     mnemonics: frozenset[str]
+    flag: str = ""
 
 
 FEATURES = (
     CpuFeature("popcnt", 1, 2, 23, frozenset({"popcnt"})),
     CpuFeature("movbe", 1, 2, 22, frozenset({"movbe"})),
-    CpuFeature("bmi", 7, 1, 3, frozenset({"andn", "bextr", "blsi", "blsmsk", "blsr", "tzcnt"})),
+    CpuFeature(
+        "bmi", 7, 1, 3,
+        frozenset({"andn", "bextr", "blsi", "blsmsk", "blsr", "tzcnt"}), "bmi1",
+    ),
     CpuFeature(
         "bmi2", 7, 1, 8,
         frozenset({"bzhi", "mulx", "pdep", "pext", "rorx", "sarx", "shlx", "shrx"}),
     ),
     CpuFeature("adx", 7, 1, 19, frozenset({"adcx", "adox"})),
-    CpuFeature("lzcnt", 0x8000_0001, 2, 5, frozenset({"lzcnt"})),
+    CpuFeature("lzcnt", 0x8000_0001, 2, 5, frozenset({"lzcnt"}), "abm"),
 )  # fmt: skip
 
 
 def cpu_features(cpu: Cpu) -> tuple[str, ...]:
-    """The features LLVM may use on a processor, by LLVM's names."""
+    """The features LLVM may use on a processor, by LLVM's names.
+
+    They are read from the leaves; from the flags only where no source had leaves.
+    """
+    if not cpu.leaves:
+        return tuple(f.name for f in FEATURES if (f.flag or f.name) in cpu.flags)
     leaves = {(x.leaf, x.subleaf): x for x in cpu.leaves}
     found = []
     for feature in FEATURES:

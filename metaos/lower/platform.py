@@ -11,7 +11,7 @@ from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.pattern import syntax as s
-from metaos.probe.machine import Function
+from metaos.probe.machine import Function, domain
 
 
 def sequence_rows(
@@ -101,9 +101,9 @@ def function_guards(work: Work) -> list[Row]:
     if rule is None:
         return []
     guards = rule.pattern.named(s.Guard)
-    machine = work.bindings.machine
+    functions = tuple(f for f in work.bindings.machine.functions if not domain(f.address))
     rows: list[Row] = []
-    for function in machine.functions:
+    for function in functions:
         if "present" not in guards:
             break
         names = {
@@ -116,7 +116,7 @@ def function_guards(work: Work) -> list[Row]:
         facts = (f"functions.{function.address}",)
         lowering = RowLowering(rule, work.texts, names, {}, config_address(function.address), facts)
         rows += lowering.lower(guards["present"].rows)
-    for address in free_slots(machine.functions) if "absent" in guards else ():
+    for address in free_slots(functions) if "absent" in guards else ():
         lowering = RowLowering(
             rule, work.texts, {}, {}, config_address(address), (f"functions.{address}",)
         )

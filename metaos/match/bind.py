@@ -15,7 +15,7 @@ from metaos.match.names import device_name
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
-from metaos.probe.machine import AcpiTable, Function, Legacy, Machine
+from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain
 
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
@@ -23,13 +23,17 @@ FRAME = "frame"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something of the machine that a pattern can match; one of the last three is set."""
+    """Something of the machine that a pattern can match; one of function, legacy, table is set.
+
+    `unknown` is what could not be read of it.
+    """
 
     address: str
     kind: str
     function: Function | None = None
     legacy: Legacy | None = None
     table: AcpiTable | None = None
+    unknown: tuple[Unknown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,15 @@ def devices(machine: Machine) -> tuple[Device, ...]:
     found = [Device("pci", "platform")] if machine.functions else []
     found += [Device(t.signature, "acpi", table=t) for t in _first_of_each(machine)]
     found += [Device(f"{x.kind}{x.index}", "legacy", legacy=x) for x in machine.legacy]
-    found += [Device(f.address, "pci", function=f) for f in machine.functions]
+    found += [
+        Device(f.address, "pci", function=f, unknown=_unknown(machine, f.address))
+        for f in machine.functions
+    ]
     return tuple(found)
+
+
+def _unknown(machine: Machine, address: str) -> tuple[Unknown, ...]:
+    return tuple(fact for fact in machine.unknown if fact.what.startswith(f"{address} "))
 
 
 def _first_of_each(machine: Machine) -> list[AcpiTable]:
@@ -173,6 +184,8 @@ def _function_key(name: str) -> Callable[[Function], int] | None:
 
 def _differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     """Why a match does not hold; empty if it does."""
+    if device.function is not None and (other := domain(device.address)):
+        return f"is in PCI domain {other:x}, and images reach domain 0 only"
     if match.kind == "platform" and match.name != device.address:
         return f"is for platform part '{match.name}'"
     if match.kind == "legacy" and (device.legacy is None or device.legacy.kind != match.name):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metaos.errors import MetaosError, Problem
+from metaos.match.known import HOW_TO_GET
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
 from metaos.probe.machine import BarKind
@@ -103,6 +104,10 @@ def _number(expression: s.Expr, device: Device, names: Mapping[str, int]) -> int
 def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFact:
     function = device.function
     bars = {b.index: b for b in function.bars} if function is not None else {}
+    what = f"{device.address} bar {index} size"
+    for unread in device.unknown:
+        if unread.what == what:
+            raise fail(expression, f"{what} is unknown: {unread.reason}", HOW_TO_GET)
     if index not in bars or function is None:
         has = ", ".join(map(str, bars)) or "none"
         raise fail(expression, f"{device.address} has no BAR {index}", f"it has: {has}")

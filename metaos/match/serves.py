@@ -21,7 +21,7 @@ from metaos.lower.rows import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
-from metaos.probe.machine import Bar, BarKind, Function, Machine
+from metaos.probe.machine import Bar, BarKind, Function, Machine, domain
 
 MIB = 1 << 20
 ROM = 6
@@ -173,7 +173,9 @@ class ConfigSpace:
     """
 
     def __init__(self, machine: Machine) -> None:
-        self.functions = {_config_number(f.address): f for f in machine.functions}
+        self.functions = {
+            _config_number(f.address): f for f in machine.functions if not domain(f.address)
+        }
         self.written: dict[int, int] = {}
 
     def read(self, place: int) -> int:
@@ -301,7 +303,7 @@ def _bridges_above(machine: Machine, address: str) -> Iterator[Function]:
     """Every bridge whose buses hold `address`. Source: PCI-to-PCI Bridge 1.2 §3.2.5."""
     bus = int(address[:2], 16)
     for function in machine.functions:
-        if function.header_type & 0x7F == 1:
+        if function.header_type & 0x7F == 1 and not domain(function.address):
             buses = config_word(function, 0x18)
             if buses >> 8 & 0xFF <= bus <= buses >> 16 & 0xFF and buses >> 8 & 0xFF:
                 yield function

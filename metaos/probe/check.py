@@ -6,19 +6,33 @@ as pairs of JSON path and message.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
 from metaos.probe.cpu import describe
-from metaos.probe.header import placed_bars, read_function
-from metaos.probe.machine import AcpiTable, Bar, BarKind, Cpu, Function, Machine, MemoryRange
+from metaos.probe.header import ROM_INDEX, placed_bars, read_function
+from metaos.probe.machine import (
+    CONFIG_SIZES,
+    AcpiTable,
+    Bar,
+    BarKind,
+    Cpu,
+    CpuidLeaf,
+    Function,
+    Machine,
+    MemoryRange,
+    Unknown,
+    address_order,
+    unknown_fact,
+)
 
 Fault = tuple[str, str]
 
-_ADDRESS = re.compile(r"[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+_ADDRESS = re.compile(r"((?!0{4,8}:)[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HEX = re.compile(r"([0-9a-f]{2})*")
-_CONFIG_DIGITS = 512
+_PCI = 256
 _HEADER_FIELDS = (
     "vendor",
     "device",
@@ -29,7 +43,6 @@ _HEADER_FIELDS = (
     "header_type",
     "interrupt_pin",
     "interrupt_line",
-    "capabilities",
 )
 _LEAST_SIZE = {BarKind.IO: 4, BarKind.MEM32: 16, BarKind.MEM64: 16}
 _SPACE = {BarKind.IO: 1 << 16, BarKind.MEM32: 1 << 32, BarKind.MEM64: 1 << 64}
@@ -39,12 +52,15 @@ def check(machine: Machine) -> Iterator[Fault]:
     """What in `machine` contradicts itself."""
     yield from _cpu(machine.cpu)
     yield from _memory(machine.memory)
+    usable = any(entry.kind == 1 for entry in machine.memory)
+    if not usable and unknown_fact(machine, "memory map") is None:
+        yield "memory", "no range is usable (kind 1)"
     last = ""
     for i, function in enumerate(machine.functions):
         path = f"functions[{i}]"
         if not _ADDRESS.fullmatch(function.address):
             yield f"{path}.address", f"'{function.address}' is not of the form 00:1f.7"
-        elif function.address <= last:
+        elif last and address_order(function.address) <= address_order(last):
             yield f"{path}.address", f"{function.address} must come before {last}, and once"
         else:
             last = function.address
@@ -66,20 +82,37 @@ def check(machine: Machine) -> Iterator[Fault]:
         if key in seen:
             yield f"learnt[{i}].name", f"'{fact.name}' of {fact.device} is there twice"
         seen.add(key)
+    yield from _unknown(machine.unknown)
+
+
+def _unknown(facts: tuple[Unknown, ...]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for i, fact in enumerate(facts):
+        if not fact.what:
+            yield f"unknown[{i}].what", "it names nothing"
+        elif fact.what in seen:
+            yield f"unknown[{i}].what", f"'{fact.what}' is there twice"
+        seen.add(fact.what)
 
 
 def _cpu(cpu: Cpu) -> Iterator[Fault]:
-    for i, (before, after) in enumerate(zip(cpu.leaves, cpu.leaves[1:], strict=False), 1):
-        if (before.leaf, before.subleaf) >= (after.leaf, after.subleaf):
-            yield (
-                f"cpu.leaves[{i}]",
-                f"leaf {after.leaf:#x} subleaf {after.subleaf} is out of order",
-            )
+    yield from _leaves(cpu.leaves, "cpu.leaves")
+    numbers = [other.number for other in cpu.others]
+    for i, other in enumerate(cpu.others):
+        yield from _leaves(other.leaves, f"cpu.others[{i}].leaves")
+        if other.number in numbers[:i]:
+            yield f"cpu.others[{i}].number", f"processor {other.number} is there twice"
     vendor, brand = describe(cpu.leaves)
-    if cpu.vendor != vendor:
+    if cpu.vendor != vendor and cpu.leaves:
         yield "cpu.vendor", f"'{cpu.vendor}', but leaf 0 says '{vendor}'"
-    if cpu.brand != brand:
+    if cpu.brand != brand and cpu.leaves:
         yield "cpu.brand", f"'{cpu.brand}', but leaves 0x80000002 to 4 say '{brand}'"
+
+
+def _leaves(leaves: tuple[CpuidLeaf, ...], path: str) -> Iterator[Fault]:
+    for i, (before, after) in enumerate(itertools.pairwise(leaves), 1):
+        if (before.leaf, before.subleaf) >= (after.leaf, after.subleaf):
+            yield f"{path}[{i}]", f"leaf {after.leaf:#x} subleaf {after.subleaf} is out of order"
 
 
 def _memory(ranges: tuple[MemoryRange, ...]) -> Iterator[Fault]:
@@ -92,21 +125,33 @@ def _memory(ranges: tuple[MemoryRange, ...]) -> Iterator[Fault]:
         if entry.base < end:
             yield f"memory[{i}].base", f"{entry.base:#x} lies below {end:#x}, the end of the last"
         end = max(end, entry.base + entry.size)
-    if not any(entry.kind == 1 for entry in ranges):
-        yield "memory", "no range is usable (kind 1)"
 
 
 def _function(function: Function, path: str) -> Iterator[Fault]:
-    if len(function.config) != _CONFIG_DIGITS or not _HEX.fullmatch(function.config):
-        yield f"{path}.config", f"expected {_CONFIG_DIGITS} digits (0-9, a-f)"
+    if not _HEX.fullmatch(function.config) or len(function.config) // 2 not in CONFIG_SIZES:
+        digits = ", ".join(str(2 * size) for size in CONFIG_SIZES)
+        yield f"{path}.config", f"expected {digits} digits (0-9, a-f)"
         return
     config = bytes.fromhex(function.config)
+    if not config:
+        said = {b.index: _said(b) for b in function.bars if b.index <= ROM_INDEX}
+        yield from _bars(function, said, path)
+        return
     read = read_function(function.address, config, ())
-    for name in _HEADER_FIELDS:
+    for name in (*_HEADER_FIELDS, *(["capabilities"] * (len(config) >= _PCI))):
         ours, theirs = getattr(function, name), getattr(read, name)
         if ours != theirs:
             yield f"{path}.{name}", f"{_show(ours)}, but the config bytes say {_show(theirs)}"
-    placed = placed_bars(config)
+    yield from _bars(function, placed_bars(config), path)
+
+
+def _said(bar: Bar) -> tuple[BarKind, bool, int]:
+    return bar.kind, bar.prefetchable, bar.address
+
+
+def _bars(
+    function: Function, placed: dict[int, tuple[BarKind, bool, int]], path: str
+) -> Iterator[Fault]:
     last = -1
     for i, bar in enumerate(function.bars):
         where = f"{path}.bars[{i}]"

@@ -1,7 +1,7 @@
 """Read a PCI function's configuration header: ids, BARs, capabilities.
 
-Entering: its 256 config bytes and what its base address registers read after all ones
-were written to them; leaving: a `Function`.
+Entering: its first 64, 256 or 4096 config bytes and what its base address registers read
+after all ones were written to them; leaving: a `Function`.
 
 Source: PCI Local Bus Specification 3.0 §6.1, §6.2, §6.7; PCI-to-PCI Bridge Architecture
 1.2 §3.2; PCI Express Base 3.0 §7.5.
@@ -49,12 +49,15 @@ def read_function(
 
 
 def read_capabilities(config: bytes) -> Iterator[Capability]:
-    """Follow the capability list; it ends at a pointer that is 0 or was followed before."""
+    """Follow the capability list as far as the bytes go.
+
+    It ends at a pointer that is 0 or was followed before.
+    """
     if not config[0x06] & _STATUS_CAPABILITIES or _layout(config) not in _POINTERS:
         return
     seen: set[int] = set()
     offset = config[_POINTERS[_layout(config)]] & 0xFC
-    while offset >= 0x40 and offset not in seen:
+    while 0x40 <= offset < len(config) - 1 and offset not in seen:
         seen.add(offset)
         yield Capability(id=config[offset], offset=offset)
         offset = config[offset + 1] & 0xFC

@@ -12,7 +12,11 @@ from typing import Annotated, Final
 
 import msgspec
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+"""Version 1 had no `unknown`, `Cpu.flags` and `Cpu.others`, and 256 config bytes always."""
+CONFIG_SIZES: Final = (0, 64, 128, 256, 4096)
+"""How many config bytes a function may have: none, what Linux shows to a user (of CardBus
+bridges 128), all of PCI, all of PCI Express."""
 
 
 def _hex(digits: int) -> msgspec.Meta:
@@ -29,11 +33,17 @@ Hex = Annotated[int, _hex(0)]
 
 
 class Origin(StrEnum):
-    """Who said so."""
+    """Who said so, the most trusted first: `metaos probe merge` settles conflicts so."""
 
     DISCOVERER = "discoverer"
     QEMU = "qemu"
+    SYSFS = "sysfs"
+    CPUID = "cpuid"
+    ACPIDUMP = "acpidump"
+    LSPCI = "lspci"
     FILE = "file"
+    PLACEHOLDER = "placeholder"
+    """`metaos probe scrub` put it where something private stood."""
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,13 +61,29 @@ class CpuidLeaf(Struct, frozen=True, kw_only=True):
     edx: Hex32
 
 
+class Processor(Struct, frozen=True, kw_only=True):
+    """A further logical processor: the leaves that are not as the first one's.
+
+    A leaf that the first one alone has is here with zeros.
+    """
+
+    number: int
+    leaves: tuple[CpuidLeaf, ...]
+
+
 class Cpu(Struct, frozen=True, kw_only=True):
-    """The processor: raw CPUID leaves, and what is read from them."""
+    """The processor: raw CPUID leaves of the first one, and what is read from them.
+
+    A source without leaves may know vendor, brand, and feature `flags` by Linux's names
+    (/proc/cpuinfo). `others` are the further logical processors, where a source has them.
+    """
 
     vendor: str
     brand: str
     leaves: tuple[CpuidLeaf, ...]
     origin: Origin
+    flags: tuple[str, ...] = ()
+    others: tuple[Processor, ...] = ()
 
 
 class MemoryRange(Struct, frozen=True, kw_only=True):
@@ -102,9 +128,12 @@ class Capability(Struct, frozen=True, kw_only=True):
 class Function(Struct, frozen=True, kw_only=True):
     """One PCI function at `address`, "bus:device.function" in hexadecimal.
 
-    `config` is its first 256 config bytes as hex digits. The fields from `vendor` to
-    `interrupt_line` and `capabilities` are read from them; only BAR sizes are not.
-    Subsystem ids are 0 in headers that have none. `name` is what `name_origin` calls the
+    In another PCI domain (ACPI: segment) than 0 the address is "domain:bus:device.function".
+
+    `config` is the start of its config space as hex digits, `CONFIG_SIZES` long. The fields
+    from `vendor` to `interrupt_line` and `capabilities` are read from it as far as it goes;
+    only BAR sizes are not. A field that no source could read is 0 and `Machine.unknown` names
+    it. Subsystem ids are 0 in headers that have none. `name` is what `name_origin` calls the
     device, empty where nobody has said.
     """
 
@@ -173,8 +202,23 @@ class Emulator(Struct, frozen=True, kw_only=True):
     origin: Origin
 
 
+class Unknown(Struct, frozen=True, kw_only=True):
+    """A fact that the machine has and `origin` could not read, and why.
+
+    `what` is the fact's name: "memory map", "00:03.0 bar 0 size"; docs/machine-files.md has
+    them all.
+    """
+
+    what: str
+    reason: str
+    origin: Origin
+
+
 class Machine(Struct, frozen=True, kw_only=True):
-    """One machine. Functions are in address order, leaves in leaf order."""
+    """One machine. Functions are in address order, leaves in leaf order.
+
+    What is neither here nor named in `unknown` the machine does not have.
+    """
 
     schema: int
     cpu: Cpu
@@ -185,3 +229,19 @@ class Machine(Struct, frozen=True, kw_only=True):
     networks: tuple[Network, ...]
     learnt: tuple[Learnt, ...]
     emulator: Emulator | None = None
+    unknown: tuple[Unknown, ...] = ()
+
+
+def domain(address: str) -> int:
+    """The PCI domain of a function's address. Images reach domain 0 only."""
+    return int(address[:-8], 16) if len(address) > len("00:1f.7") else 0
+
+
+def address_order(address: str) -> tuple[int, str]:
+    """By domain, then bus, device and function."""
+    return domain(address), address[-7:]
+
+
+def unknown_fact(machine: Machine, what: str) -> Unknown | None:
+    """Why `what` is not known; None if nobody missed it."""
+    return next((fact for fact in machine.unknown if fact.what == what), None)

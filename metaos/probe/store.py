@@ -27,6 +27,8 @@ from metaos.probe.machine import SCHEMA, Machine, Struct
 
 _LINE = 140
 _MOST_PROBLEMS = 20
+_OLDEST = 1
+"""The oldest version that can be read; what it lacks has a default."""
 _AGAIN = "probe again: metaos probe qemu"
 
 
@@ -64,7 +66,7 @@ def parse_machine(text: str, source: str = "machine.json") -> Machine:
         raise MetaosError(f"{source}: not a machine file, but a JSON {_kind(data)}", hint=_AGAIN)
     _check_version(data, source)
     problems: list[Problem] = []
-    machine = _decode(data, Machine, "", problems)
+    machine = _decode(data | {"schema": SCHEMA}, Machine, "", problems)
     if not problems:
         problems = [Problem("E0803", f"{where}: {what}") for where, what in check(machine)]
     if problems:
@@ -152,10 +154,10 @@ def _check_version(data: dict[str, Any], source: str) -> None:
     if "schema" not in data:
         raise MetaosError(f"{source}: not a machine file: no field 'schema'", hint=_AGAIN)
     version = data["schema"]
-    if type(version) is not int or version != SCHEMA:
+    if type(version) is not int or not _OLDEST <= version <= SCHEMA:
         raise MetaosError(
             f"{source}: schema: this is version {json.dumps(version)[:40]},"
-            f" this metaos reads {SCHEMA}",
+            f" this metaos reads {_OLDEST} to {SCHEMA}",
             hint=_AGAIN,
         )
 

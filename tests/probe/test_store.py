@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from metaos.errors import MetaosError
-from metaos.probe.machine import Learnt, Machine, Origin
+from metaos.probe.machine import Learnt, Machine, Origin, Unknown, unknown_fact
 from metaos.probe.store import (
     format_machine,
     parse_machine,
@@ -70,6 +70,13 @@ def test_numbers_are_ints_in_python_and_hexadecimal_in_the_file() -> None:
     assert parse_machine(format_machine(more)) == more
 
 
+def test_files_of_version_1_are_read() -> None:
+    data = json.loads(TEXT)
+    data["schema"] = 1
+    del data["unknown"], data["cpu"]["flags"], data["cpu"]["others"]
+    assert parse_machine(json.dumps(data)) == parse_machine(TEXT)
+
+
 def test_every_type_fault_is_named_by_path() -> None:
     def change(data: Data) -> None:
         data["functions"][3]["vendor"] = 32902
@@ -92,7 +99,7 @@ def test_every_type_fault_is_named_by_path() -> None:
         "cpu.leaves[2]: expected an object, got list",
         "functions[1].interrupt_pin: expected int, got bool",
         "acpi[0].data: expected str, got null",
-        'networks[0].origin: expected "discoverer" or "qemu" or "file", got str "rumour"',
+        'networks[0].origin: expected "discoverer" or "qemu" or "sysfs" or ',
         "legacy[0].port: missing",
         "functions[0].revison: unknown field\n  hint: did you mean 'revision'?",
     ):
@@ -107,7 +114,11 @@ def test_every_type_fault_is_named_by_path() -> None:
         (["functions", 5, "class_code"], "0x010000", "functions[5].class_code: 0x10000, but"),
         (["functions", 5, "interrupt_line"], 99, "functions[5].interrupt_line: 0x63, but"),
         (["functions", 5, "capabilities"], [{"id": "0x05", "offset": "0xe0"}], "0x05 at 0xe0"),
-        (["functions", 5, "config"], "86", "functions[5].config: expected 512 digits"),
+        (
+            ["functions", 5, "config"],
+            "86",
+            "functions[5].config: expected 0, 128, 256, 512, 8192 digits",
+        ),
         (["functions", 5, "address"], "3", "functions[5].address: '3' is not of the form"),
         (["functions", 5, "address"], "00:02.0", "functions[5].address: 00:02.0 must come before"),
         (["functions", 5, "bars", 0, "size"], "0x20001", "bars[0].size: 0x20001 is no power of"),
@@ -136,6 +147,47 @@ def test_contradictions_are_named_by_path(path: list[Any], value: object, messag
     assert message in edited(put(path, value))
 
 
+def partial(config: int, **more: object) -> Machine:
+    """The good machine without memory and with `config` bytes of config space each."""
+    machine = parse_machine(TEXT)
+    functions = tuple(
+        msgspec.structs.replace(
+            f,
+            config=f.config[: 2 * config],
+            capabilities=f.capabilities if config == 0 else (),
+        )
+        for f in machine.functions
+    )
+    gap = Unknown(what="memory map", reason="zeros", origin=Origin.SYSFS)
+    return msgspec.structs.replace(machine, memory=(), functions=functions, unknown=(gap,), **more)
+
+
+@pytest.mark.parametrize("config", [0, 64])
+def test_a_machine_may_be_partly_unknown(config: int) -> None:
+    machine = partial(config)
+    assert parse_machine(format_machine(machine)) == machine
+    assert unknown_fact(machine, "memory map") == machine.unknown[0]
+    assert unknown_fact(machine, "cpuid leaves") is None
+
+
+def test_a_fact_unknown_twice_or_without_a_name_is_a_contradiction() -> None:
+    fact = {"what": "memory map", "reason": "", "origin": "sysfs"}
+    assert "unknown[1].what: 'memory map' is there twice" in edited(put(["unknown"], [fact, fact]))
+    assert "unknown[0].what: it names nothing" in edited(put(["unknown"], [fact | {"what": ""}]))
+
+
+def test_functions_of_other_domains_come_last() -> None:
+    machine = parse_machine(TEXT)
+    bare = msgspec.structs.replace(machine.functions[0], address="10000:00:00.0")
+    more = msgspec.structs.replace(machine, functions=(*machine.functions, bare))
+    assert parse_machine(format_machine(more)) == more
+    first = msgspec.structs.replace(machine, functions=(bare, *machine.functions))
+    assert "00:00.0 must come before 10000:00:00.0" in fault(format_machine(first))
+    zero = msgspec.structs.replace(bare, address="0000:00:1e.0")
+    wrong = msgspec.structs.replace(machine, functions=(*machine.functions, zero))
+    assert "'0000:00:1e.0' is not of the form" in fault(format_machine(wrong))
+
+
 def test_no_usable_memory_is_a_contradiction() -> None:
     def change(data: Data) -> None:
         data["memory"] = [entry for entry in data["memory"] if entry["kind"] != 1]
@@ -162,8 +214,8 @@ def test_a_truncated_file_is_one_error(length: int) -> None:
         ("", "it is cut off"),
         ("[]", "not a machine file, but a JSON list"),
         ("{}", "no field 'schema'"),
-        ('{"schema": 7}', "schema: this is version 7, this metaos reads 1"),
-        ('{"schema": "1"}', 'schema: this is version "1", this metaos reads 1'),
+        ('{"schema": 7}', "schema: this is version 7, this metaos reads 1 to 2"),
+        ('{"schema": "1"}', 'schema: this is version "1", this metaos reads 1 to 2'),
         ('{"schema": true}', "schema: this is version true"),
         ('{"schema": 1, "schema": 1}', "a record has the field 'schema' twice"),
         ("[" * 100_000, "nested too deep"),
@@ -221,4 +273,4 @@ def test_the_schema_names_hexadecimal_strings() -> None:
         "pattern": "^0x[0-9a-f]{4}$",
         "type": "string",
     }
-    assert definitions["Machine"]["properties"]["schema"] == {"const": 1}
+    assert definitions["Machine"]["properties"]["schema"] == {"const": 2}
