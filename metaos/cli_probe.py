@@ -5,7 +5,9 @@ Every source ends in `write`: a machine file, or its text on stdout for "-".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -24,8 +26,10 @@ from metaos.cli_options import (
     progress,
     qemu_arguments,
 )
-from metaos.errors import Exit, MetaosError
+from metaos.errors import Exit, MetaosError, Problem
 from metaos.probe.machine import Machine
+
+MOST_WARNINGS = 10
 
 app = typer.Typer()
 
@@ -58,6 +62,29 @@ def qemu(
     )
     say = progress(quiet)
     write(cli_build.machine_of(source, system, tuple(patterns or ()), say), output, say)
+
+
+@app.command()
+def acpidump(
+    file: Annotated[Path, typer.Argument(help="What acpidump printed; '-': stdin.")],
+    output: MachineOutput = MACHINE,
+    quiet: Quiet = False,
+) -> None:
+    """ACPI tables, from the text that acpidump prints."""
+    from metaos.probe.acpidump import parse_acpidump
+    from metaos.probe.dumped import read_dump
+
+    found, lost = parse_acpidump(read_dump(file), str(file))
+    warn(lost)
+    write(found, output, progress(quiet))
+
+
+def warn(problems: Sequence[Problem]) -> None:
+    """Say what of a damaged text could not be taken, though the rest was."""
+    for problem in problems[:MOST_WARNINGS]:
+        console.note(problem.render().replace("error[", "warning[", 1))
+    if len(problems) > MOST_WARNINGS:
+        console.note(f"{len(problems) - MOST_WARNINGS} more warnings are not shown")
 
 
 def write(machine: Machine, output: Path, say: Progress) -> None:
