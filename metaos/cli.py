@@ -122,12 +122,22 @@ def show(machine: MachineFile = MACHINE, json: Json = False) -> None:
 
 @app.command()
 def match(
-    machine: MachineFile = MACHINE,
+    machine: Annotated[
+        Path, typer.Argument(help="A machine file; with --summary, a folder of them.")
+    ] = MACHINE,
+    summary: Annotated[bool, typer.Option(help="How much of a folder's machines is covered.")] = (
+        False
+    ),
     system: SystemFile = None,
     patterns: PatternDirs = None,
     json: Json = False,
 ) -> None:
-    """Say which pattern serves which device, and why."""
+    """Say which pattern serves which device and why, or which is nearest and why not."""
+    if summary:
+        whole = cli_build.coverage(
+            machine, system=system, patterns=tuple(patterns or ()), json=json
+        )
+        raise SystemExit(Exit.DONE if whole else Exit.FAILED)
     cli_build.match(machine, system=system, patterns=tuple(patterns or ()), json=json)
 
 

@@ -83,15 +83,46 @@ def show(path: Path, *, json: bool) -> None:
 def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> None:
     """Say which pattern serves which device of a machine file."""
     from metaos.match.bind import bind_all, demand_needed
+    from metaos.match.report import match_report
     from metaos.pipeline import read_patterns
 
     machine = _read_machine(path)
     bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), read_system(system))
+    report = match_report(bindings, str(path))
     if json:
-        console.data_json(cli_text.bindings_data(bindings))
+        console.data_json(report)
     else:
-        console.data(cli_text.bindings_text(bindings))
+        console.data(cli_text.match_text(report))
     demand_needed(bindings)
+
+
+def coverage(folder: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> bool:
+    """Say how much of a folder's machines the patterns cover; whether every file was read."""
+    from metaos.match.summary import summary
+    from metaos.pipeline import read_patterns
+
+    if not folder.is_dir():
+        raise MetaosError(
+            f"{folder}: not a folder", hint="--summary takes a folder of machine files"
+        )
+    machines: dict[str, Machine] = {}
+    unreadable: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.json")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            machines[name] = _read_machine(path)
+        except MetaosError as error:
+            unreadable[name] = error.message
+            console.note(error.render())
+    if not machines:
+        raise MetaosError(f"{folder}: no machine file in it", hint="metaos probe writes one")
+    loaded = read_patterns(pattern_folders(patterns))
+    found = summary(machines, loaded, read_system(system), unreadable)
+    if json:
+        console.data_json(found)
+    else:
+        console.data(cli_text.summary_text(found))
+    return not unreadable
 
 
 def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> bool:

@@ -13,14 +13,16 @@ from metaos.console import table
 if TYPE_CHECKING:
     from metaos.boot.acceptance import Verdict
     from metaos.doctor import Finding
-    from metaos.match.bind import Bindings
     from metaos.match.cards import Role
     from metaos.match.diff import Difference, Meant
+    from metaos.match.report import Matched, MatchReport
+    from metaos.match.summary import Summary
     from metaos.match.system import System
     from metaos.pattern.patterns import Patterns
     from metaos.pattern.syntax import Match
     from metaos.probe.machine import Function, Machine
 
+_MOST_NAME = 48
 _KIB, _MIB = 1 << 10, 1 << 20
 
 
@@ -72,43 +74,70 @@ def _size(number: int) -> str:
     return f"{number} bytes"
 
 
-def bindings_data(bindings: Bindings) -> dict[str, Any]:
-    """Which pattern serves which device and why, as plain data."""
-    return {
-        "devices": [
-            {
-                "address": binding.device.address,
-                "pattern": binding.pattern.name,
-                "why": binding.why,
-                "file": binding.pattern.span.file,
-                "line": binding.pattern.span.line,
-                "losers": [{"pattern": x.pattern, "why": x.why} for x in binding.losers],
-            }
-            for binding in bindings.bindings
-        ],
-        "unmatched": [
-            {
-                "address": unmatched.device.address,
-                "losers": [{"pattern": x.pattern, "why": x.why} for x in unmatched.losers],
-            }
-            for unmatched in bindings.unmatched
-        ],
-        "services": [service.name for service in bindings.services],
-    }
-
-
-def bindings_text(bindings: Bindings) -> str:
-    """Device -> pattern as a table, then the devices that no pattern wants."""
-    from metaos.match.names import device_name
-
+def match_text(report: MatchReport) -> str:
+    """Device -> pattern as a table; then each function without one, and what is nearest to it."""
     rows = [
-        (b.device.address, b.pattern.name, b.why, str(b.pattern.span)) for b in bindings.bindings
+        (d.address, d.pattern or "-", d.needed, d.name, d.why or _nearest(d))
+        for d in report.devices
     ]
-    for unmatched in bindings.unmatched:
-        function = unmatched.device.function
-        name = device_name(function) if function else ""
-        rows.append((unmatched.device.address, "-", name, ""))
-    return table(("device", "pattern", "why, or what it is", "where"), rows)
+    heads = ("device", "pattern", "needed", "what it is", "matched by, or the nearest pattern")
+    lines = [table(heads, rows).rstrip()]
+    for device in report.devices:
+        if not device.pattern and device.needed == "yes":
+            lines += ["", *_unmatched_lines(device)]
+    if report.unknown:
+        lines += ["", "an image needs, and the file lacks:"]
+        lines += [f"  {text}" for text in report.unknown]
+    lines += ["", f"next: {report.next}"]
+    return "\n".join(lines)
+
+
+def _nearest(device: Matched) -> str:
+    return (
+        f"not {near.pattern}: {near.why_not}" if (near := next(iter(device.nearest), None)) else "-"
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3].rstrip()}..."
+
+
+def _unmatched_lines(device: Matched) -> list[str]:
+    """What a function without a pattern is, the nearest patterns and why they are not its own."""
+    return [
+        f"{device.address}  {device.ids} class {device.class_code} is needed: {device.because}",
+        *(f"  {near.pattern}: {near.why_not}" for near in device.nearest),
+        f"  next: {device.next}",
+    ]
+
+
+def summary_text(summary: Summary) -> str:
+    """A line for each machine, then the functions that lack a pattern, then the total."""
+    machines = [
+        (
+            c.machine,
+            f"{c.served} of {c.functions}",
+            ", ".join(c.cards) or "-",
+            ", ".join(c.needs) or "-",
+            ", ".join(c.lacks[:2]) + (f" and {len(c.lacks) - 2} more" * (len(c.lacks) > 2)) or "-",
+        )
+        for c in summary.machines
+    ]
+    gaps = [
+        (g.ids, g.class_code, _short(g.name), g.machines, g.needed or "-") for g in summary.gaps
+    ]
+    parts = [
+        table(("machine", "functions", "cards", "needs a pattern", "unknown"), machines),
+        table(("no pattern", "class", "what it is", "machines", "needed on"), gaps),
+    ]
+    ready = sum(bool(c.cards) and not c.lacks for c in summary.machines)
+    served = sum(c.served for c in summary.machines)
+    functions = sum(c.functions for c in summary.machines)
+    total = (
+        f"{len(summary.machines)} machines, {ready} with a served card and no fact unknown; "
+        f"{served} of {functions} functions have a pattern"
+    )
+    return "\n".join([*(part for part in parts if part), total])
 
 
 def difference_text(difference: Difference) -> str:

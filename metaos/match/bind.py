@@ -20,6 +20,9 @@ from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, 
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
 
+NO_SERVICE = "the system has no service for it"
+"""Why a card is left alone that a pattern could serve."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -119,9 +122,9 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
 
 def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
     """A card is left alone where the system has nothing for it to carry."""
-    if carried or isinstance(result, Unmatched) or not _offers(result.pattern):
+    if carried or isinstance(result, Unmatched) or not offers(result.pattern):
         return result
-    loser = Loser(result.pattern.name, "the system has no service for it")
+    loser = Loser(result.pattern.name, NO_SERVICE)
     return Unmatched(result.device, (loser, *result.losers))
 
 
@@ -138,7 +141,7 @@ def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
         matches = pattern.of(s.Match)
         if pattern.abstract or not matches or matches[0].kind != device.kind:
             continue
-        why_not = next((w for m in matches if (w := _differs(m, device, pattern))), "")
+        why_not = next((w for m in matches if (w := differs(m, device, pattern))), "")
         if why_not:
             losers.append(Loser(pattern.name, why_not))
         else:
@@ -170,7 +173,8 @@ def _why(matches: tuple[s.Match, ...]) -> str:
     return ", ".join(said)
 
 
-def _function_key(name: str) -> Callable[[Function], int] | None:
+def function_key(name: str) -> Callable[[Function], int] | None:
+    """How a match's key is read from a function; None for a key that is no id."""
     keys: dict[str, Callable[[Function], int]] = {
         "vendor": lambda f: f.vendor,
         "device": lambda f: f.device,
@@ -182,7 +186,7 @@ def _function_key(name: str) -> Callable[[Function], int] | None:
     return keys.get(name)
 
 
-def _differs(match: s.Match, device: Device, pattern: Pattern) -> str:
+def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     """Why a match does not hold; empty if it does."""
     if device.function is not None and (other := domain(device.address)):
         return f"is in PCI domain {other:x}, and images reach domain 0 only"
@@ -193,7 +197,7 @@ def _differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
         return f"is for table {match.name}"
     for key, wanted in match.keys:
-        read = _function_key(key)
+        read = function_key(key)
         if read is None or device.function is None:
             return f"unknown key '{key}'"
         found = read(device.function)
@@ -231,7 +235,7 @@ def demand_needed(bindings: Bindings) -> None:
     """A class that carries a wanted service must have a device."""
     if not any(x.over == FRAME for x in bindings.services):
         return
-    carriers = {d.class_name for d in bindings.patterns.devices.values() if _offers(d)}
+    carriers = {d.class_name for d in bindings.patterns.devices.values() if offers(d)}
     if any(b.pattern.class_name in carriers for b in bindings.bindings):
         return
     near_to = {u: _nearest(u, bindings.patterns, carriers) for u in bindings.unmatched}
@@ -261,7 +265,8 @@ def demand_needed(bindings: Bindings) -> None:
     )
 
 
-def _offers(pattern: Pattern) -> bool:
+def offers(pattern: Pattern) -> bool:
+    """Whether a pattern receives frames that services answer: a card's does."""
     turn = pattern.one(s.Turn)
     return turn is not None and any(isinstance(x, s.Offer) for x in turn.steps)
 
@@ -277,7 +282,7 @@ def _nearest(
     for loser in unmatched.losers:
         pattern = patterns.devices[loser.pattern]
         keys = [k for m in pattern.of(s.Match) for k in m.keys]
-        same = {k for k, value in keys if (read := _function_key(k)) and read(function) == value}
+        same = {k for k, value in keys if (read := function_key(k)) and read(function) == value}
         if same and pattern.class_name in classes:
             near.append((-len(same), f"{loser.pattern} ({loser.why})"))
             shared |= same

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from metaos.errors import MetaosError, Problem
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Patterns
-from metaos.probe.machine import Machine, domain, unknown_fact
+from metaos.probe.machine import Machine, Unknown, domain, unknown_fact
 
 HOW_TO_GET = (
     "'metaos probe sysfs' as root reads it, or boot the discoverer on the machine; "
@@ -30,7 +30,7 @@ def demand_known(machine: Machine, patterns: Patterns) -> None:
     Raises:
         MetaosError: with each fact, why it is not known, and how it can be had.
     """
-    missing = [fact for what in _needed(machine, patterns) if (fact := unknown_fact(machine, what))]
+    missing = missing_facts(machine, patterns)
     if missing:
         hidden = len(missing) - _MOST_PROBLEMS
         raise MetaosError(
@@ -42,6 +42,12 @@ def demand_known(machine: Machine, patterns: Patterns) -> None:
                 for fact in missing[:_MOST_PROBLEMS]
             ],
         )
+
+
+def missing_facts(machine: Machine, patterns: Patterns) -> tuple[Unknown, ...]:
+    """What every image needs and the file says that it lacks."""
+    found = (unknown_fact(machine, what) for what in _needed(machine, patterns))
+    return tuple(fact for fact in found if fact is not None)
 
 
 def _needed(machine: Machine, patterns: Patterns) -> Iterator[str]:
