@@ -50,6 +50,12 @@ class _Emission:
         self.pairs: dict[tuple[str, Op, Op], Any] = {}
         self.leaves: dict[tuple[Op, ...], Any] = {}
         self.far: Any = None
+        self.bases = {
+            base
+            for op in program.ops
+            if op.address is not None and op.address.symbol == ABSOLUTE
+            for base in op.args
+        }
         kinds = {(op.kind, *op.args[:2]) for op in program.ops if len(op.args) == 2}
         self.carries = {k[1:] for k in kinds if k[0] == "carry"}
         self.borrows = {k[1:] for k in kinds if k[0] == "ult" and ("sub", *k[1:]) in kinds}
@@ -161,7 +167,7 @@ class _Emission:
     def address(self, op: Op) -> Any:
         value = self.b.ptrtoint(self.pointer(op, op.args), _int(64))
         # One register for all accesses, whose offsets then take a byte instead of four.
-        return self.opaque(value) if op.args else value
+        return self.opaque(value) if op.args or op in self.bases else value
 
     def load(self, op: Op) -> Any:
         pointer, kind = self.pointer(op, op.args), _int(op.bits)

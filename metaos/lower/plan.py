@@ -196,7 +196,7 @@ def _registers(
                 base = number(block.at, device, numbers)
         for register in block.registers:
             found[register.name] = RegisterPlan(
-                block.space, symbol, base + register.offset, block.bits, register, fact
+                block.space, symbol, base + register.offset, register.bits, register, fact
             )
     return found
 

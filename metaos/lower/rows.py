@@ -1,9 +1,10 @@
 """Sequences and guards to rows: what a stepper reads, one row a turn.
 
 A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem, config,
-port8, port16, port32, cpuid0 to cpuid3; ACTION write, test or keep. A test passes when
-`(found - value) & mask == 0`, which for a value within the mask is equality under the
-mask, and for mask 0x80000000 is "at least value". Memory is accessed in 32 bits.
+port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found go where
+`value` says; keep8 and keep16 store fewer) or put (what lies where `value` says is written).
+A test passes when `(found - value) & mask == 0`, which for a value within the mask is equality
+under the mask, and for mask 0x80000000 is "at least value". Memory is accessed in 32 bits.
 """
 
 from __future__ import annotations
@@ -43,6 +44,16 @@ class Row:
     facts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`bits` bits of a state, stored as `stored`; `known` is their value where it is folded."""
+
+    place: Cell
+    bits: int
+    stored: int
+    known: int | None
+
+
 def config_address(address: str) -> int:
     """bus << 16 | device << 11 | function << 8 of "00:03.0".
 
@@ -73,6 +84,8 @@ class RowLowering:
                         result += self._with({**self.names, **inner}).lower(body)
                 case s.Write() if self._given(row.given):
                     result += self._write(row)
+                case s.Touch(register=register) if self._given(row.given):
+                    result.append(self._touch(register, row.span))
                 case s.Await() if self._given(row.given):
                     result.append(self._test(row.condition, row.within, row.message, row.span))
                 case s.Expect() if self._given(row.given):
@@ -132,35 +145,61 @@ class RowLowering:
         return Row(kind, place, value, mask, limit, site, self.plan.address, span, where)
 
     def _write(self, row: s.Write) -> list[Row]:
-        state = self._state_slice(row.target)
-        if state is not None:
-            node = row.value.of if isinstance(row.value, s.Member) else row.value
-            register, place, space = self._register(node)
-            if state.symbol == "":
-                return [self._unit_test(row, state.value)]
-            facts = (register.fact,)
-            return [self._row(f"{space}.keep", place, state, row.span, facts=facts)]
+        kept = self._part(row.target)
+        if kept is not None:
+            return [self._keep(row, kept)]
         register, place, space = self._register(row.target)
-        value = self._value(register, row.value)
+        given = self._part(row.value)
         facts = (register.fact,)
-        return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
+        if given is None or given.known is not None:
+            value = Cell(given.known or 0) if given else self._value(register, row.value)
+            return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
+        if given.bits != register.bits:
+            text = f"{given.bits} bits of a state are no {register.bits} bits of a register"
+            raise fail(row.value.span, "E0464", text, "name as many bits as the register has")
+        return [self._row(f"{space}.put", place, given.place, row.span, facts=facts)]
 
-    def _state_slice(self, target: s.Expr) -> Cell | None:
-        """Where a state, or 32-bit-aligned bits of one, lies.
+    def _keep(self, row: s.Write, kept: Part) -> Row:
+        """A register, or its lowest field, is read into bits of a state."""
+        node = row.value.of if isinstance(row.value, s.Member) else row.value
+        register, place, space = self._register(node)
+        if kept.known is not None:
+            return self._unit_test(row, kept.known)
+        field = self._field(register, row.value)
+        if (field is not None and field.low) or kept.bits > register.bits:
+            text = "a row keeps bits from bit 0 on, and no more than the register has"
+            raise fail(row.value.span, "E0464", text)
+        action = "keep" if kept.stored == 32 else f"keep{kept.stored}"
+        return self._row(f"{space}.{action}", place, kept.place, row.span, facts=(register.fact,))
 
-        Without a symbol: those bits of a state whose value is known.
-        """
-        node, low = target, 0
-        if isinstance(target, s.Slice):
-            node, low = target.of, self._number(target.low)
-        state = self.plan.states.get(node.text) if isinstance(node, s.Name) else None
-        if state is None:
+    def _field(self, register: RegisterPlan, node: s.Expr) -> s.Field | None:
+        name = node.name if isinstance(node, s.Member) else ""
+        return next((f for f in register.node.fields if f.name == name), None)
+
+    def _part(self, node: s.Expr) -> Part | None:
+        """A state, or whole bytes of one; None for anything else."""
+        of = node.of if isinstance(node, s.Slice) else node
+        state = self.plan.states.get(of.text) if isinstance(of, s.Name) else None
+        if state is None or state.count:
             return None
-        if low % 32:
-            raise fail(target.span, "E0464", "a row writes a state from bit 0, 32, ... upwards")
-        if state.name in self.plan.folded:
-            return Cell(self.plan.folded[state.name] >> low)
-        return Cell(low // 8, state.symbol)
+        low, bits = 0, state.bits
+        if isinstance(node, s.Slice):
+            low = self._number(node.low)
+            bits = self._number(node.high) - low + 1
+        last = low + bits == state.bits and low + 32 <= state.storage  # what is above is nobody's
+        stored = 32 if bits <= 32 and last and low % 32 == 0 else bits
+        if low % 8 or stored not in (8, 16, 32) or state.scale:
+            text = "a row reads and writes a state by 8, 16 or 32 bits from a whole byte on"
+            raise fail(node.span, "E0464", text)
+        known = self.plan.folded.get(state.name)
+        if known is not None:
+            known = known >> low & (1 << bits) - 1
+        return Part(Cell(low // 8, state.symbol), bits, stored, known)
+
+    def _touch(self, node: s.Expr, span: Span) -> Row:
+        """A read whose value does not matter: a test that passes always."""
+        register, place, space = self._register(node)
+        return self._row(f"{space}.test", place, Cell(0), span, facts=(register.fact,))
 
     def _unit_test(self, row: s.Write, value: int) -> Row:
         """Instead of reading what this unit has: see that it is the unit the image is for."""
@@ -170,12 +209,8 @@ class RowLowering:
 
     def _readable(self, node: s.Expr) -> int:
         """All ones in the width of a register or of one of its fields."""
-        field = None
-        if isinstance(node, s.Member):
-            register, _, _ = self._register(node.of)
-            field = next((f for f in register.node.fields if f.name == node.name), None)
-        else:
-            register, _, _ = self._register(node)
+        register, _, _ = self._register(node.of if isinstance(node, s.Member) else node)
+        field = self._field(register, node)
         return (1 << (field.bits if field is not None else register.bits)) - 1
 
     def _value(self, register: RegisterPlan, node: s.Expr) -> Cell:

@@ -59,6 +59,9 @@ class Column:
     flip: int
 
 
+KEPT = (8, 16)
+"""Widths besides 32 in which a row stores what it found."""
+SPACES = ("mem", "port8", "port16", "port32")
 KINDS = (
     "mem.write",
     "mem.test",
@@ -75,7 +78,11 @@ KINDS = (
     "cpuid1.test",
     "cpuid2.test",
     "cpuid3.test",
+    *(f"{space}.keep" for space in SPACES[1:]),
+    *(f"{space}.keep{bits}" for bits in KEPT for space in SPACES),
+    *(f"{space}.put" for space in SPACES[1:]),
 )
+"""What a row can be; where two are as frequent, the earlier has the smaller number."""
 
 
 def stepper(
@@ -132,6 +139,11 @@ def _kinds(rows: tuple[Row, ...]) -> tuple[str, ...]:
     """The kinds that occur, the most frequent first."""
     present = [k for k in KINDS if any(r.kind == k for r in rows)]
     return tuple(sorted(present, key=lambda k: -sum(r.kind == k for r in rows)))
+
+
+def keeping(bits: int) -> tuple[str, ...]:
+    """The kinds of rows that store `bits` bits of what they find."""
+    return tuple(f"{space}.keep{'' if bits == 32 else bits}" for space in SPACES)
 
 
 def _code(kinds: tuple[str, ...], kind: str) -> int:
@@ -262,19 +274,26 @@ class _Stepper:
             if write is not None:
                 at = b.select(write, address, spare)
                 b.store(self.value, ABSOLUTE, 0, (at,), ordered=True)
-        with b.at(self.span("mem.test", "mem.keep")):
-            memory = self.is_kind("mem.test", "mem.keep")
+        reading = ("mem.test", *(k for k in self.kinds if k.startswith("mem.keep")))
+        with b.at(self.span(*reading)):
+            memory = self.is_kind(*reading)
             if memory is not None:
                 at = b.select(memory, address, spare)
                 found = b.load(32, ABSOLUTE, 0, (at,), ordered=True)
         found = self.ports(found)
         found = self.cpuid(found)
-        with b.at(self.span("mem.keep")):
-            keep = self.is_kind("mem.keep")
-            if keep is not None:
-                at = b.select(keep, b.zext(self.value, 64), spare)
-                b.store(found, ABSOLUTE, 0, (at,))
+        for bits in (*KEPT, 32):
+            self.keep(found, bits)
         return found
+
+    def keep(self, found: Op, bits: int) -> None:
+        """Store what a row that keeps has found, `bits` wide; others store to a spare word."""
+        b, kinds = self.b, keeping(bits)
+        with b.at(self.span(*kinds)):
+            keep = self.is_kind(*kinds)
+            if keep is not None:
+                at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
+                b.store(b.trunc(found, bits), ABSOLUTE, 0, (at,))
 
     def span(self, *names: str) -> Span:
         """The first row of these kinds: the rule that wants the code; else the first row."""
@@ -304,13 +323,17 @@ class _Stepper:
         ]
         reads = False
         for space, bits, where in moves:
-            write, test = self.is_kind(f"{space}.write"), self.is_kind(f"{space}.test")
+            writing = (f"{space}.write", f"{space}.put")
+            reading = (f"{space}.test", *(k for k in self.kinds if k.startswith(f"{space}.keep")))
+            write, put, test = (self.is_kind(*k) for k in (writing, writing[1:], reading))
             if write is not None:
-                with b.at(self.span(f"{space}.write")):
+                with b.at(self.span(*writing)):
                     wanted = b.address(FAULT, FAULT_WORDS["wanted"])
+                    if put is not None:
+                        wanted = b.select(put, b.zext(self.value, 64), wanted)
                     b.outs(where, b.zext(write, 64), wanted, bits)
             if test is not None:
-                with b.at(self.span(f"{space}.test")):
+                with b.at(self.span(*reading)):
                     if not reads:
                         b.store(found, FAULT, FAULT_WORDS["found"])
                     reads = True

@@ -61,6 +61,8 @@ class Turn(Values):
                 taken = self.truth(self.both(guard, self.condition(own)))
                 if self.text is not None:
                     self.text.advance(self.b, taken)
+            case s.Move():
+                self.move(step, self.both(guard, self.condition(step.guard)))
             case s.Order():
                 self.b.fence()
 
@@ -203,17 +205,33 @@ class Turn(Values):
         for (state, offset, ops, _), (_, _, _, value) in zip(places, places[::-1], strict=True):
             self.b.store(self.stored(state, value), state.symbol, offset, (*ops, gate))
 
+    def move(self, step: s.Move, guard: Cond) -> None:
+        """A string instruction of as many items as the count says, none where the guard fails."""
+        register = self.plan.registers.get(_name_of(step.register))
+        element = self.value(step.element)
+        if register is None or register.space != "port" or not isinstance(element, Element):
+            raise fail(step.span, "E0426", "a block moves between a port and a table's element")
+        offset, ops = self.index(element.index, element.table.stride)
+        count = self.plain(self.value(step.count), 64)
+        if guard.tests or guard.gate is not None:
+            count = self.b.select(self.truth(guard), count, self.b.const(0, 64))
+        string = self.b.ins if step.inward else self.b.outs
+        address = self.b.address(element.table.symbol, offset, ops)
+        string(self.b.const(register.number, 16), count, address, register.bits)
+
     def offer(self, step: s.Offer, guard: Cond) -> None:
         element = self.value(step.frame)
         if not isinstance(element, Element):
             raise fail(step.frame.span, "E0423", "a frame lies at a table's element")
         length = self.plain(self.value(step.length), 32)
         offset, ops = self.index(element.index, element.table.stride)
-        if offset or len(ops) != 1:
-            raise fail(step.frame.span, "E0423", "a frame lies at an element chosen by a state")
         gate = self.gate(self.both(guard, self.condition(step.guard)))
-        base = self.b.address(element.table.symbol, 0, ops)
+        base = self.b.address(element.table.symbol, offset, ops)
         frame = Frame(base, length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
         self.names[step.answered] = Cond((), answered)
         self.names[step.answer_length] = Num(answer_length, 16)
+
+
+def _name_of(node: s.Expr) -> str:
+    return node.text if isinstance(node, s.Name) else ""

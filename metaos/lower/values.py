@@ -14,6 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
 from metaos.pattern import syntax as s
+from metaos.pattern.arithmetic import OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,8 @@ class Values:
                 return Num(self.b.not_(self.plain(inner, bits)), bits)
             case s.Binary():
                 return self.binary(node)
+            case s.Call(function="select", arguments=(condition, a, b)):
+                return self.choice(condition, a, b)
         raise fail(node.span, "E0411", "this cannot stand in a turn")
 
     def name(self, node: s.Expr, text: str) -> Value:
@@ -309,10 +312,13 @@ class Values:
         if node.operator == "&" and self.is_truth(node):
             return self.condition(node)
         left, right = self.value(node.left), self.value(node.right)
+        if isinstance(left, int) and isinstance(right, int) and node.operator in OPERATIONS:
+            return OPERATIONS[node.operator](left, right)
         counts = isinstance(right, int) and node.operator in ("+", "-")
         if isinstance(left, Num) and left.scale and isinstance(right, int) and counts:
             return self.scaled_add(left, right if node.operator == "+" else -right)
-        bits = max((v.bits for v in (left, right) if isinstance(v, Num)), default=32)
+        shifts = node.operator in ("<<", ">>")
+        bits = _width(left) if shifts else max(_width(left), _width(right))
         a, b = self.plain(left, bits), self.plain(right, bits)
         kinds = {
             "+": "add",
@@ -328,6 +334,13 @@ class Values:
         if node.operator in tests:
             return Cond((tests[node.operator](a, b),))
         return Num(self.b.two(kinds[node.operator], a, b), bits)
+
+    def choice(self, condition: s.Expr, a: s.Expr, b: s.Expr) -> Num:
+        """`select(condition, a, b)`: both are worked out."""
+        test = self.truth(self.condition(condition))
+        one, other = self.value(a), self.value(b)
+        bits = max(_width(one), _width(other))
+        return Num(self.b.select(test, self.plain(one, bits), self.plain(other, bits)), bits)
 
     def scaled_add(self, number: Num, amount: int) -> Num:
         self.sums |= {
@@ -411,3 +424,13 @@ class Values:
         latch = self.plan.symbol("port.latch")
         self.b.store(value, latch, 4)
         return self.b.address(latch, 4)
+
+
+def _width(value: Value) -> int:
+    """Bits of a number; a constant has those it needs, a condition 1."""
+    match value:
+        case Num(bits=bits):
+            return bits
+        case int():
+            return max(1, value.bit_length())
+    return 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from metaos.errors import MetaosError, Problem, Span
-from metaos.pattern import check_devices, check_facts, check_places, check_services
+from metaos.pattern import check_devices, check_facts, check_moves, check_places, check_services
 from metaos.pattern import syntax as s
 from metaos.pattern.check_steps import Flow
 from metaos.pattern.names import names_of
@@ -23,7 +23,7 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
     """All problems of the patterns, in the order of their places."""
     report = Report(patterns)
     for file in patterns.files:
-        for of_file in check_places.CHECKS:
+        for of_file in (*check_places.CHECKS, check_moves.streams):
             of_file(file, report)
     uses: dict[str, frozenset[str]] = {}
     for pattern in _whole(patterns):

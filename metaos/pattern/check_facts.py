@@ -70,7 +70,7 @@ def blocks(pattern: Pattern, typer: Typer) -> None:
     for block in pattern.of(s.Registers):
         size = _room(block, typer)
         for register in block.registers:
-            end = register.offset + register.count * block.bits // 8
+            end = register.offset + register.count * register.bits // 8
             if size is not None and end > size:
                 typer.say(
                     "E0223", f"'{register.name}' ends at {end:#x}, '{block.name}' has "

@@ -110,6 +110,9 @@ def registers(file: s.File, report: Report) -> None:
             message = f"{block.space} registers have 8, 16 or 32 bits, given {block.bits}"
             report.say("E0227", message, report.word(block.span, str(block.bits)))
         for register in block.registers:
+            if register.bits not in (block.bits, *WIDTHS[block.space]):
+                message = f"'{register.name}' has {register.bits} bits, a register 8, 16 or 32"
+                report.say("E0227", message, report.word(register.span, str(register.bits)))
             if register.access not in ACCESS_KINDS:
                 near = difflib.get_close_matches(register.access, ACCESS_KINDS, 1, 0.5)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -139,7 +142,7 @@ def register_fields(file: s.File, report: Report) -> None:
     """Fields lie inside their register, apart from each other."""
     for block in _blocks(file):
         for register in block.registers:
-            _fields(register.fields, block.bits, f"'{register.name}'", report)
+            _fields(register.fields, register.bits, f"'{register.name}'", report)
 
 
 def layout_fields(file: s.File, report: Report) -> None:
@@ -177,7 +180,7 @@ def overlaps(file: s.File, report: Report) -> None:
             if isinstance(block, s.Registers):
                 at = spell(block.at) if block.at is not None else ""
                 group = groups.setdefault((block.space, at), [])
-                group += [(register, block.bits // 8) for register in block.registers]
+                group += [(register, register.bits // 8) for register in block.registers]
         for group in groups.values():
             _apart(group, report)
 

@@ -7,20 +7,18 @@ The line is straight, so which page a register's field selects is known at each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
+from metaos.pattern.check_moves import move
 from metaos.pattern.check_places import ACCESS_KINDS, READABLE, WRITABLE
 from metaos.pattern.check_texts import message
+from metaos.pattern.pages import Page, Pages, Selected, merged, selects, turned, unreachable
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import spell, walk
 from metaos.pattern.widths import Typer
-
-Page = tuple[str, str]
-"""A register and its field that selects what lies at an offset."""
 
 INIT = "init"
 
@@ -31,8 +29,8 @@ class Flow:
 
     pattern: Pattern
     typer: Typer
-    pages: dict[Page, int | None] = field(default_factory=dict)
-    guarded_read: bool = False
+    pages: Pages = field(default_factory=dict)
+    guarded: bool = False
     in_turn: bool = False
     popped: dict[str, Any] = field(default_factory=dict)
     lets: dict[str, s.Step] = field(default_factory=dict)
@@ -40,7 +38,7 @@ class Flow:
     def run(self) -> None:
         """Check sequences, guards and the turn; the turn begins as `init` ends."""
         self.typer.read = self.read
-        after_init: dict[Page, int | None] = {}
+        after_init: Pages = {}
         for learn in self.pattern.of(s.Learn):
             self.start({})
             for row in learn.rows:
@@ -60,10 +58,10 @@ class Flow:
         if turn is not None:
             self.turn(turn, after_init)
 
-    def start(self, pages: Mapping[Page, int | None]) -> None:
-        self.pages, self.guarded_read, self.popped = dict(pages), False, {}
+    def start(self, pages: Pages) -> None:
+        self.pages, self.guarded, self.popped = pages, False, {}
 
-    def turn(self, turn: s.Turn, begin: Mapping[Page, int | None]) -> None:
+    def turn(self, turn: s.Turn, begin: Pages) -> None:
         """The turn again and again: it begins as init ends, and as it ends itself."""
         self.in_turn = True
         names, used = dict(self.typer.names), set(self.typer.used)
@@ -73,7 +71,7 @@ class Flow:
         end = self.pages
         self.typer.names, self.typer.used, self.lets = names, used, {}
         self.typer.later = {name: step.span for step in walk(turn.steps) for name in _named(step)}
-        self.start(_merged(begin, end))
+        self.start(merged(begin, end))
         self.steps(turn.steps)
         for name, step in self.lets.items():
             if name not in self.typer.used and not name.startswith("_"):
@@ -89,17 +87,20 @@ class Flow:
         at = self.typer.report.word(node.span, name)
         if access in ACCESS_KINDS and access not in READABLE:
             self.typer.say("E0212", f"'{name}' is {access}: it cannot be read", at)
-        if access == "rc" and self.in_turn:
-            self.pop(name, node)
+        if (access == "rc" or register.node.stream) and self.in_turn:
+            self.pop(register.node, node)
         self.paged(register.node, node)
 
-    def pop(self, name: str, node: s.Expr) -> None:
-        """Reading clears: only when wanted, once a turn."""
+    def pop(self, register: s.Register, node: s.Expr) -> None:
+        """Reading clears, once a turn, or takes the next item: only when wanted."""
+        name = register.name
         at = self.typer.report.word(node.span, name)
-        if not self.guarded_read:
+        what, does = ("a stream", "takes") if register.stream else ("rc", "clears")
+        if not self.guarded:
             hint = f"say when: x = {name} when CONDITION else 0"
-            self.typer.say("E0214", f"'{name}' is rc: reading clears it, here always", at, hint)
-        elif name in self.popped:
+            text = f"'{name}' is {what}: reading {does} it, here always"
+            self.typer.say("E0214", text, at, hint)
+        elif name in self.popped and not register.stream:
             line = self.popped[name].span.line
             hint = "read it once and name what it was"
             text = f"'{name}' is rc and was read in line {line} already"
@@ -108,37 +109,33 @@ class Flow:
 
     def paged(self, register: s.Register, node: s.Expr) -> None:
         """The page a register lies on is selected."""
-        if register.page is None:
-            return
-        *page, wanted = register.page
-        known = self.pages.get((str(page[0]), str(page[1])))
-        if known == wanted:
-            return
-        said = f"{page[0]}.{page[1]}"
-        is_now = f"is {known}" if known is not None else "is not known"
-        self.typer.say(
-            "E0219", f"'{register.name}' is there when {said} == {wanted}; here {said} {is_now}",
-            self.typer.report.word(node.span, register.name),
-            f"write {said} before it, in this line of rows",
-        )  # fmt: skip
+        text = unreachable(register, self.pages)
+        if text and register.page is not None:
+            at = self.typer.report.word(node.span, register.name)
+            hint = "write {}.{} before it, in this line of rows".format(*register.page)
+            self.typer.say("E0219", text, at, hint)
 
     def written(self, register: k.Reg, node: s.Expr, value: s.Expr, always: bool) -> None:
         """A whole register is written."""
+        name = register.node.name
+        self.writable(register, node)
+        if isinstance(value, s.Record):
+            self.typer.record(value, register.node.fields, name)
+        else:
+            self.typer.fits(value, register.node.bits, name)
+        for part in register.node.fields:
+            self.turned((name, part.name), selects(part, value), node, always)
+
+    def writable(self, register: k.Reg, node: s.Expr) -> None:
         access, name = register.node.access, register.node.name
         if access in ACCESS_KINDS and access not in WRITABLE:
             at = self.typer.report.word(node.span, name)
             self.typer.say("E0213", f"'{name}' is {access}: it cannot be written", at)
         self.paged(register.node, node)
-        if isinstance(value, s.Record):
-            self.typer.record(value, register.node.fields, name)
-        else:
-            self.typer.fits(value, register.block.bits, name)
-        for part in register.node.fields:
-            self.turned((name, part.name), _selected(part, value), always)
 
-    def turned(self, page: Page, value: int | None, always: bool) -> None:
+    def turned(self, page: Page, value: int | None, node: s.Expr, always: bool) -> None:
         """A field that may select a page becomes `value`, or stays where it was."""
-        self.pages[page] = value if always or self.pages.get(page) == value else None
+        self.pages = turned(self.pages, page, Selected(value, node.span.line), always)
 
     def register(self, node: s.Expr, wanted: str) -> None:
         kind = self.typer.kind(node)
@@ -154,6 +151,8 @@ class Flow:
                     self.write(row)
                 case s.Await() | s.Expect():
                     self.test(row)
+                case s.Touch():
+                    self.touch(row)
                 case s.Each():
                     self.each(row)
 
@@ -165,9 +164,9 @@ class Flow:
             self.typer.say("E0253", f"no list '{row.name}' to go through", at, hint)
         before = self.typer.names.get(row.name)
         self.typer.names[row.name] = members if members is not None else k.UNKNOWN
-        pages = dict(self.pages)
+        pages = self.pages
         self.rows(row.body)
-        self.pages = _merged(pages, self.pages)
+        self.pages = merged(pages, self.pages)
         del self.typer.names[row.name]
         if before is not None:
             self.typer.names[row.name] = before
@@ -188,6 +187,14 @@ class Flow:
             given = f"given '{spell(condition)}'"
             self.typer.say("E0220", f"a row tests 'register == value', {given}", condition.span)
         message(self.typer.report, row.message, row.span)
+
+    def touch(self, row: s.Touch) -> None:
+        self.typer.condition(row.given)
+        kind = self.typer.kind(row.register)
+        if isinstance(kind, k.Reg):
+            self.read(kind, row.register)
+        else:
+            self.register(row.register, "a row reads a register")
 
     def is_register(self, node: s.Expr) -> bool:
         """A register, its field or its bits; an unknown name was reported already."""
@@ -226,6 +233,8 @@ class Flow:
                     self.when(step)
                 case s.Offer():
                     self.offer(step)
+                case s.Move():
+                    self.move(step)
                 case s.Take(character=character, some=some, position=position):
                     self.name(character, k.number(8), step)
                     self.name(some, k.BIT, step)
@@ -251,20 +260,22 @@ class Flow:
 
     def let(self, step: s.Let) -> None:
         self.typer.condition(step.guard)
-        self.guarded_read = step.guard is not None
+        outer, self.guarded = self.guarded, self.guarded or step.guard is not None
         kind = self.typer.kind(step.value)
         if not isinstance(kind, k.Element) or step.guard is not None:
             kind = self.typer.value(kind, step.value) or k.UNKNOWN
-        self.guarded_read = False
+        self.guarded = outer
         if step.default is not None and isinstance(kind, k.Num):
             self.typer.fits(step.default, kind.bits, step.name)
         self.name(step.name, kind, step)
 
     def when(self, step: s.When) -> None:
         self.typer.condition(step.guard)
-        pages = dict(self.pages)
+        pages, outer = self.pages, self.guarded
+        self.guarded = True
         self.steps(step.body)
-        self.pages = _merged(pages, self.pages)
+        self.guarded = outer
+        self.pages = merged(pages, self.pages)
 
     def write(self, step: s.Write) -> None:
         self.typer.condition(step.guard)
@@ -325,7 +336,7 @@ class Flow:
             return
         self.typer.fits(value, part.bits, spell(target))
         known = value.value if isinstance(value, s.Number) else None
-        self.turned((name, part.name), known, always)
+        self.turned((name, part.name), known, target, always)
 
     def write_slice(self, target: s.Slice, value: s.Expr) -> None:
         of = self.typer.kind(target.of, use=False)
@@ -351,6 +362,18 @@ class Flow:
             text = f"{min(bits)} and {max(bits)} bits cannot change places"
             self.typer.say("E0203", text, step.span)
 
+    def move(self, step: s.Move) -> None:
+        self.typer.condition(step.guard)
+        port = move(self.typer, step)
+        if port is None:
+            return
+        if step.inward:
+            outer, self.guarded = self.guarded, True  # by its count
+            self.read(port, step.register)
+            self.guarded = outer
+        else:
+            self.writable(port, step.register)
+
     def offer(self, step: s.Offer) -> None:
         self.typer.condition(step.guard)
         kind = self.typer.kind(step.frame)
@@ -373,25 +396,3 @@ def _named(step: object) -> tuple[str, ...]:
         case s.Take(character=character, some=some, position=position):
             return (character, some, position) if position else (character, some)
     return ()
-
-
-def _merged(
-    one: Mapping[Page, int | None], other: Mapping[Page, int | None]
-) -> dict[Page, int | None]:
-    """What is known after either of two ways."""
-    return {p: one.get(p) if one.get(p) == other.get(p) else None for p in {*one, *other}}
-
-
-def _selected(part: s.Field, value: s.Expr) -> int | None:
-    """What a field becomes when its register is written whole; None if not known."""
-    match value:
-        case s.Number(value=number):
-            return number >> part.low & ((1 << part.bits) - 1)
-        case s.Record(fields=fields):
-            said = next((f for f in fields if f.name == part.name), None)
-            if said is None:
-                return 0
-            if said.value is None:
-                return 1
-            return said.value.value if isinstance(said.value, s.Number) else None
-    return None

@@ -109,7 +109,12 @@ def constant(value: int) -> Num:
 
 # ---- names the language gives ------------------------------------------------------------
 
-FUNCTIONS: Mapping[str, tuple[int, int]] = {"memory": (2, 2), "sum16": (1, 8), "update": (3, 3)}
+FUNCTIONS: Mapping[str, tuple[int, int]] = {
+    "memory": (2, 2),
+    "select": (3, 3),
+    "sum16": (1, 8),
+    "update": (3, 3),
+}
 """Functions and how many arguments they take, at least and at most."""
 
 ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", number(n), 1 << 16) for n in (8, 16, 32, 64)})

@@ -5,6 +5,7 @@ What the grammar alone cannot refuse is refused here: E0004 to E0009.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lark import Token, Transformer, Tree, v_args
@@ -146,6 +147,15 @@ class Nodes(Transformer[Token, Any]):
     def swap(self, meta: Any, c: list[Any]) -> s.Step:
         return s.Swap(c[0], c[1], c[2], self.span(meta))
 
+    def move_in(self, meta: Any, c: list[Any]) -> s.Step:
+        return s.Move(True, c[0], c[1], c[2], c[3], self.span(meta))
+
+    def move_out(self, meta: Any, c: list[Any]) -> s.Step:
+        return s.Move(False, c[0], c[1], c[2], c[3], self.span(meta))
+
+    def touch(self, meta: Any, c: list[Any]) -> s.Row:
+        return s.Touch(c[0], c[1], self.span(meta))
+
     def when(self, meta: Any, c: list[Any]) -> s.Step:
         return s.When(c[0], tuple(c[1:]), self.span(meta))
 
@@ -200,19 +210,23 @@ class Nodes(Transformer[Token, Any]):
         return str(c[0]), self.width(c[1]), self.span(meta)
 
     def register(self, meta: Any, c: list[Any]) -> s.Register:
-        offset, name, count, access, page, bit, value, cite, _text, *fields = c
+        offset, name, count, access, own, stream, page, bit, value, cite, _text, *fields = c
         paged = (str(page), str(bit), self.value(value)) if page is not None else None
         fields = [f for f in fields if f is not None]
         length = self.value(count) if count is not None else 1
         return s.Register(
             self.value(offset), str(name), length, str(access), paged, cite,
-            tuple(fields), self.span(meta),
+            tuple(fields), self.span(meta), self.value(own) if own is not None else -1,
+            stream is not None,
         )  # fmt: skip
 
     def registers(self, meta: Any, c: list[Any]) -> s.Registers:
         name, at, space, bits, *rest = c
-        rows = tuple(r for r in rest if isinstance(r, s.Register))
-        return s.Registers(str(name), at, str(space), self.value(bits), rows, self.span(meta))
+        width = self.value(bits)
+        rows = tuple(
+            replace(r, bits=width) if r.bits < 0 else r for r in rest if isinstance(r, s.Register)
+        )
+        return s.Registers(str(name), at, str(space), width, rows, self.span(meta))
 
     def layout(self, meta: Any, c: list[Any]) -> s.Layout:
         name, size, order, *rows = c

@@ -216,13 +216,28 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """`read R into ELEMENT count n`, `write R from ELEMENT count n`: a block through a port.
+
+    `inward` from the port into memory; `count` items of the register's width.
+    """
+
+    inward: bool
+    register: Expr
+    element: Expr
+    count: Expr
+    guard: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A store-load fence."""
 
     span: Span
 
 
-Step = Let | Write | Swap | When | Offer | Take | Advance | Order
+Step = Let | Write | Swap | When | Offer | Take | Advance | Move | Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +262,15 @@ class Expect:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """`read R`: the register is read for what reading does, its value is not kept."""
+
+    register: Expr
+    given: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Each:
     """The rows inside once for each member of a build-time list, by its name."""
 
@@ -255,7 +279,7 @@ class Each:
     span: Span
 
 
-Row = Write | Await | Expect | Each
+Row = Write | Await | Expect | Touch | Each
 
 # ---- declarations ---------------------------------------------------------------------
 
@@ -292,7 +316,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """One register, or `count` of them: offset in bytes, width in bits."""
+    """One register, or `count` of them: offset in bytes, width in bits.
+
+    A `stream` is a data port: each access takes or gives the next item.
+    """
 
     offset: int
     name: str
@@ -302,6 +329,8 @@ class Register:
     cite: Cite | None
     fields: tuple[Field, ...]
     span: Span
+    bits: int
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

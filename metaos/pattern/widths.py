@@ -88,9 +88,9 @@ class Typer:
         match kind:
             case k.Num():
                 return kind
-            case k.Reg(block=block):
+            case k.Reg(node=register):
                 self._read(kind, node)
-                return k.number(block.bits)
+                return k.number(register.bits)
             case k.Var(node=state):
                 return k.number(state.bits)
             case k.Unknown():
@@ -249,9 +249,9 @@ class Typer:
                 return 64
             case k.Var(node=state):
                 return state.bits
-            case k.Reg(block=block):
+            case k.Reg(node=register):
                 self._read(kind, node)
-                return block.bits
+                return register.bits
         return None
 
     def _slice(self, node: s.Slice) -> k.Kind:
@@ -363,6 +363,15 @@ class Typer:
             return k.UNKNOWN
         return k.constant(value)
 
+    def _select(self, condition: s.Expr, a: s.Expr, b: s.Expr) -> k.Kind:
+        """One of two numbers, as wide as the wider."""
+        self.condition(condition)
+        one, other = self.number(a), self.number(b)
+        if one is None or other is None:
+            return k.UNKNOWN
+        truth = one.truth and other.truth
+        return k.Num(max(one.bits, other.bits), max(one.top, other.top), truth)
+
     def _call(self, node: s.Call) -> k.Kind:
         at = self.report.word(node.span, node.function)
         arity = k.FUNCTIONS.get(node.function)
@@ -379,6 +388,8 @@ class Typer:
         if node.function == "memory":
             found = [self.number(argument) for argument in node.arguments]
             return k.Window(found[1].value if found[1] is not None else None)
+        if node.function == "select":
+            return self._select(*node.arguments)
         for argument in node.arguments:
             kind = self.kind(argument)
             if node.function == "update" or not isinstance(kind, k.Stretch):

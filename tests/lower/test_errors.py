@@ -25,6 +25,7 @@ REGISTERS = (
     "registers csr at regs mmio 32 bits",
     "  0 R rw @m 1",
     "    3:0 F",
+    "    15:8 G",
 )
 PORTS = ("registers io at 0x70 port 8 bits", "  0 P rw @m 1", "    0 BIT")
 LAYOUT = ("layout L 16 bytes little", "  63:0 addr", "  79:64 n", "  96 DONE")
@@ -132,7 +133,8 @@ FAULTS = [
     turn("E0421", "an element is written whole", "t[0] <- 1"),
     turn("E0422", "'swap' takes two elements of state arrays", "swap list[0], n"),
     turn("E0423", "a frame lies at a table's element", "offer frame at n length big -> x, y"),
-    turn("E0423", "chosen by a state", "offer frame at buf[1] length big -> x, y"),
+    turn("E0426", "a block moves between a port and", "read R into buf[0] count n"),
+    turn("E0426", "a block moves between a port and", "write P from n count n"),
     turn("E0424", "'DONE' is no field of 1, 2, 4 or 8 whole bytes", "t[0].DONE <- 1"),
     turn(
         "E0425", "'t' is read after this turn has written it", "t[0].n <- 1", "big <- t[1].n[7:0]"
@@ -191,7 +193,7 @@ FAULTS = [
         "a report of 303 characters: at most 256",
         f'expect R == 1 else "{{found:x1}}{"x" * 299}"',
     ),
-    row("E0460", "a row's place is a register", "n[0:0] <- R", "t <- 1"),
+    row("E0460", "a row's place is a register", "big <- P", "t <- 1"),
     device(
         "E0461", "'A' has 2", *REGISTERS[:2], "  0 A[2] rw @m 1", "sequence init", "  A[2] <- 1"
     ),
@@ -205,11 +207,15 @@ FAULTS = [
         "  R <- 1",
     ),
     Fault("E0463", "only PCI functions have config space", HEAD + NO_FUNCTION),
-    row("E0464", "a row writes a state from bit 0, 32, ... upwards", "big[7:4] <- R"),
+    row("E0464", "a state by 8, 16 or 32 bits from a whole byte on", "big[7:4] <- R"),
+    row("E0464", "a row keeps bits from bit 0 on", "big <- R.G"),
+    row("E0464", "8 bits of a state are no 32 bits of a register", "R <- big"),
     row("E0465", "a row tests 'register == value'", 'expect R < 1 else "x"'),
     row("E0414", "no field 'x'", 'expect R.x == 1 else "y"'),
     row("E0414", "no field 'x'", "R <- { x = 1 }"),
-    row("E0466", "no row can be 'port8.keep'", "big <- P"),
+    device(
+        "E0466", "no row can be 'mem.put'", *REGISTERS, "state w : u32", "sequence init", "  R <- w"
+    ),
     row(
         "E0467",
         "no clock on this machine bounds this 'await'",

@@ -42,7 +42,7 @@ HERE = Span("rule.pattern", 7, 3, 9)
 def row(kind: str, place: int = 0, value: int = 0, **more: object) -> Row:
     given = {"mask": 0, "limit": 0, "site": 0, "device": "dev", "span": HERE} | more
     symbol = "window" if kind.startswith("mem.") else ""
-    state = "state" if kind.endswith(".keep") else ""
+    state = "state" if kind.split(".")[1][:3] in ("kee", "put") else ""
     return Row(kind, Cell(place, symbol), Cell(value, state), **given)  # type: ignore[arg-type]
 
 
@@ -146,7 +146,7 @@ def random_row(source: random.Random, site: int) -> Row:
     bits = int(space[4:]) if space.startswith("port") else 32
     places = {"mem": 4 * source.randrange(8), "config": source.randrange(1 << 24) & ~3}
     place = places.get(space, 0x100 + 4 * source.randrange(8))
-    if action == "keep":
+    if action[:4] == "keep" or action == "put":
         return row(kind, place, 4 * source.randrange(8), site=site)
     value = source.choice((0, 1, source.randrange(1 << bits)))
     mask = source.choice((1 << source.randrange(bits), (1 << bits) - 1))
@@ -163,29 +163,50 @@ def prepared(test: Row, world: World) -> None:
     where[test.place.value] = old & ~test.mask | test.value.value
 
 
-def expected(one: Row, world: World) -> list[tuple[object, ...]]:
-    """The accesses of one row."""
+def expected(one: Row, before: bytes) -> list[tuple[object, ...]]:
+    """The accesses of one row; the state holds `before`."""
     space, action = one.kind.split(".")
     if action == "write":
         return [(f"{space}.write", one.place.value, one.value.value)]
+    if action == "put":
+        size = int(space[4:]) // 8
+        value = int.from_bytes(before[one.value.value :][:size], "little")
+        return [(f"{space}.write", one.place.value, value)]
     return [(f"{space}.read", one.place.value)]
+
+
+def kept(one: Row, before: bytes, world: World) -> bytes:
+    """What the state holds after a row, but for bits that a narrow port does not have."""
+    space, action = one.kind.split(".")
+    if action[:4] != "keep":
+        return before
+    at, size = one.value.value, int(action[4:] or 32) // 8
+    place = world.window if space == "mem" else world.ports
+    found = place.get(one.place.value, 0).to_bytes(4, "little")
+    return before[:at] + found[:size] + before[at + size :]
 
 
 def test_rows_do_what_they_say_and_no_more() -> None:
     for seed in range(60):
         source = random.Random(seed)
         rows = tuple(random_row(source, 3 * n) for n in range(source.randrange(1, 20)))
-        world = World()
+        world = World(ports={0x100 + 4 * n: source.randrange(1 << 8) for n in range(8)})
         phase = Phase(rows, world)
+        phase.state.data[:] = source.randbytes(64)
         for number, one in enumerate(rows):
             if one.kind.endswith(".test"):
                 prepared(one, world)
             world.log.clear()
+            before = bytes(phase.state.data)
             to = phase.turn()
-            assert world.log == expected(one, world), (seed, one)
-            if one.kind == "mem.keep":
-                found = world.window.get(one.place.value, 0)
-                assert phase.state.read(one.value.value, 32) == found
+            assert world.log == expected(one, before), (seed, one)
+            space, held = one.kind.split(".")[0], bytearray(phase.state.data)
+            if space.startswith("port") and ".keep" in one.kind:
+                stored = int(one.kind.split(".keep")[1] or 32) // 8
+                had = min(stored, int(space[4:]) // 8)
+                at = one.value.value  # what is stored beyond the port's width is nobody's
+                held[at + had : at + stored] = kept(one, before, world)[at + had : at + stored]
+            assert bytes(held) == kept(one, before, world), (seed, one)
             assert to == ("wipe" if number == len(rows) - 1 else "init")
         assert phase.cells[CURSOR].read(0, 32) == 0
 

@@ -6,6 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from metaos.ir.build import Builder
+from metaos.ir.program import Op
+from metaos.lower.plan import DevicePlan
+from metaos.lower.values import Frame
 from tests.lower.lowering import BASE, number, placed, planned, run, turned
 
 LAYOUT = (
@@ -244,3 +248,86 @@ def test_places_do_not_lie_over_each_other() -> None:
     starts = sorted((start, start + ram.size) for start, ram in placed(device).values())
     assert starts[0][0] == BASE
     assert all(a[1] <= b[0] for a, b in pairwise(starts))
+
+
+STREAM = (
+    "registers p at 0x60 port 8 bits", "  0 N ro @m 1", "  4 DATA rw {width} bits stream @m 1",
+    "state go : u8", "table buf[2] of bytes 64",
+)  # fmt: skip
+
+
+def stream(width: int, *steps: str) -> DevicePlan:
+    lines = (line.format(width=width) for line in STREAM)
+    return planned(*lines, "turn", *(f"  {step}" for step in steps))
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+@pytest.mark.parametrize("count", [0, 1, 15])
+@pytest.mark.parametrize("open_", [0, 1])
+def test_a_block_comes_through_a_port(width: int, count: int, open_: int) -> None:
+    device = stream(width, "read DATA into buf[1] count N[3:0] when go == 1")
+    regions = placed(device, {"go": bytes([open_]), "buf": b"\xee" * 128})
+    ports = Ports({0x60: count | 0xF0, 0x64: 0x04030201})
+    run(turned(device), regions, ports)
+    item = (0x04030201).to_bytes(4, "little")[: width // 8]
+    came = item * count * open_
+    assert len(ports.log) == 1 + count * open_
+    assert regions["00:03.0.buf"][1].data == b"\xee" * 64 + came + b"\xee" * (64 - len(came))
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+@pytest.mark.parametrize("open_", [0, 1])
+def test_a_block_goes_through_a_port(width: int, open_: int) -> None:
+    device = stream(
+        width, "when go == 1", "  write DATA from buf[0] count 3", "write DATA from buf[1] count 2"
+    )
+    content = bytes(range(128))
+    regions = placed(device, {"go": bytes([open_]), "buf": content})
+    ports = Ports({})
+    run(turned(device), regions, ports)
+    size = width // 8
+    starts = [*(size * i for i in range(3 * open_)), 64, 64 + size]
+    sent = [int.from_bytes(content[at : at + size], "little") for at in starts]
+    assert ports.log == [("out", 0x64, width, value) for value in sent]
+    assert regions["00:03.0.buf"][1].data == content
+
+
+def test_what_came_is_read_from_its_element() -> None:
+    device = planned(
+        "layout L 4 bytes little", "  15:0 a", "  31:16 b", "table t[1] of L", "state got : u16",
+        "registers p at 0x60 port 16 bits", "  0 DATA rw stream @m 1",
+        "turn", "  read DATA into t[0] count 2", "  got <- t[0].b",
+    )  # fmt: skip
+    regions = placed(device)
+    run(turned(device), regions, Ports({0x60: 0x1234}))
+    assert number(regions, "00:03.0.got", 2) == 0x1234
+
+
+@pytest.mark.parametrize("n", [0, 1, 200, 255])
+def test_a_choice(n: int) -> None:
+    device = planned(
+        "state n, a : u8", "state b : u16", "state head[4] : u2",
+        "turn", "  a <- select(n < 100 + 100, n, 3 + 4)",
+        "  b <- select(n == 0 | n == 255, 0x1234, n + b)",
+    )  # fmt: skip
+    regions = placed(device, {"n": bytes([n]), "b": b"\x01\x01"})
+    run(turned(device), regions)
+    assert number(regions, "00:03.0.a", 1) == (n if n < 200 else 7)
+    assert number(regions, "00:03.0.b", 2) == (0x1234 if n in (0, 255) else n + 0x101)
+
+
+def test_a_frame_at_a_place_that_nothing_chooses() -> None:
+    """The services get its address, whichever element it is."""
+    device = planned(
+        "table buf[2] of bytes 2048", "state n : u16",
+        "turn", "  offer frame at buf[1] length 60 -> answered, length", "  n <- length",
+    )  # fmt: skip
+    bases = []
+
+    def services(builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        bases.append(frame.base)
+        return frame.gate, builder.const(5, 16)
+
+    turned(device, services)  # type: ignore[arg-type]
+    (base,) = bases
+    assert str(base.address) == "00:03.0.buf+2048"
