@@ -79,6 +79,20 @@ def acpidump(
     write(found, output, progress(quiet))
 
 
+@app.command()
+def sysfs(
+    root: Annotated[
+        Path, typer.Option(help="The folder in which sys/, proc/ and dev/ are.")
+    ] = Path("/"),
+    output: MachineOutput = MACHINE,
+    quiet: Quiet = False,
+) -> None:
+    """A machine that runs Linux, this one or a copied tree; as root it shows more."""
+    from metaos.probe.sysfs.probe import probe_sysfs
+
+    write(probe_sysfs(root), output, progress(quiet))
+
+
 def warn(problems: Sequence[Problem]) -> None:
     """Say what of a damaged text could not be taken, though the rest was."""
     for problem in problems[:MOST_WARNINGS]:
@@ -88,11 +102,14 @@ def warn(problems: Sequence[Problem]) -> None:
 
 
 def write(machine: Machine, output: Path, say: Progress) -> None:
-    """Write a machine file, or to stdout for "-"."""
+    """Write a machine file, or to stdout for "-", and say how much of it is not known."""
     from metaos.probe.store import format_machine, write_machine
 
     if str(output) == "-":
         console.data(format_machine(machine))
-        return
-    write_machine(machine, output)
-    say(f"wrote {output}")
+    else:
+        write_machine(machine, output)
+        say(f"wrote {output}")
+    if machine.unknown:
+        count = len(machine.unknown)
+        say(f"{count} {'fact is' if count == 1 else 'facts are'} unknown: 'metaos show' lists them")
