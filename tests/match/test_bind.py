@@ -69,6 +69,16 @@ def test_the_default_target() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("device", "pattern"),
+    [(0x100C, "i82544gc"), (0x100E, "i82540em"), (0x100F, "i82545em"), (0x10D3, "i82574l")],
+)
+def test_each_gigabit_card_by_its_id(device: int, pattern: str) -> None:
+    binding = of_device(bind(with_card(device=device), own(), read_system()))
+    assert (binding.pattern.name, binding.pattern.family) == (pattern, "i8254x")
+    assert binding.why == f"vendor 0x8086, class 0x20000, device {device:#x}"
+
+
 def test_the_winner_says_by_what() -> None:
     binding = of_device(bind(machine(), own(), read_system()))
     assert binding.why == "vendor 0x8086, class 0x20000, device 0x100e"

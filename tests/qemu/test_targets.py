@@ -42,6 +42,7 @@ MACHINES = {
     ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
     "an 82544GC": (*SMALL, "-device", "e1000-82544gc"),
+    "an 82545EM": (*SMALL, "-device", "e1000-82545em"),
     "an 82574L behind a root port": (
         *(*Q35, "-device", "pcie-root-port,id=rp0,chassis=1"),
         *("-device", "e1000e,bus=rp0"),
