@@ -34,7 +34,7 @@ def measure(image: Path, echoes: int, arguments: Sequence[str] = ()) -> dict[str
         wrong += _sizes(machine)
         idle = _idle(machine)
         before, start = machine.counters(), time.perf_counter()
-        answered, missing = _in_flight(machine, 10 * echoes)
+        answered, missing = in_flight(machine, 10 * echoes)
         seconds, after = time.perf_counter() - start, machine.counters()
     others = sum(after.owners[name].instructions for name in ("stray", "outside"))
     return {
@@ -46,9 +46,9 @@ def measure(image: Path, echoes: int, arguments: Sequence[str] = ()) -> dict[str
         "echoes_in_flight": 10 * echoes,
         "lost_in_flight": missing,
         "instructions_per_answering_turn": round(
-            _steady(before, after) / max(_turns(before, after), 1), 2
+            _steady(before, after) / max(turns_between(before, after), 1), 2
         ),
-        "turns_per_echo_with_idle_ones": round(_turns(before, after) / max(answered, 1), 1),
+        "turns_per_echo_with_idle_ones": round(turns_between(before, after) / max(answered, 1), 1),
         "echoes_per_second": round(answered / seconds),
         "idle_turns_per_second": idle,
         "conditional_branches_after_handover": after.branches_after,
@@ -60,7 +60,8 @@ def _steady(before: Counters, after: Counters) -> int:
     return after.owners["steady"].instructions - before.owners["steady"].instructions
 
 
-def _turns(before: Counters, after: Counters) -> int:
+def turns_between(before: Counters, after: Counters) -> int:
+    """Steady turns from one look at the counters to the next."""
     return after.steady_turns - before.steady_turns
 
 
@@ -103,11 +104,11 @@ def _idle(machine: Booted) -> int:
     """Steady turns a second with nothing on the wire, with the plugin's own cost in them."""
     before, start = machine.counters(), time.perf_counter()
     time.sleep(0.5)
-    return round(_turns(before, machine.counters()) / (time.perf_counter() - start))
+    return round(turns_between(before, machine.counters()) / (time.perf_counter() - start))
 
 
-def _in_flight(machine: Booted, echoes: int) -> tuple[int, int]:
-    """Keep 32 echoes under way; how many were answered rightly, and how many never.
+def in_flight(machine: Booted, echoes: int) -> tuple[int, int]:
+    """Keep 32 echoes of 56 bytes under way; how many were answered rightly, and how many never.
 
     A frame for an answer: the machine has no more than 32 of them at once.
     """

@@ -145,6 +145,8 @@ class Asker:
 def measure(image: Path, *, echoes: int, frames: int, arguments: Sequence[str] = ()) -> Result:
     """Flood each card in turn with `frames` or more; ask every other `echoes` times or more."""
     with booted(image, arguments) as ends:
+        if len(ends) < 2:
+            raise MetaosError(f"{image} serves one card; a flood needs another to ask")
         floods = []
         for flooded in ends:
             others = [end for end in ends if end is not flooded]
@@ -204,8 +206,8 @@ def booted(path: Path, arguments: Sequence[str] = ()) -> Iterator[list[End]]:
         raise MetaosError(f"{path} was not made for a machine of QEMU's")
     words = (*emulator.arguments, *arguments)
     line = command(load_target(emulator.target), words, image=path, accel="tcg")
-    if len(served) < 2 or count_cards(line, cards) != len(served):
-        raise MetaosError(f"{path} serves {len(served)} cards; a flood needs another to ask")
+    if count_cards(line, cards) != len(served):
+        raise MetaosError(f"{path} serves {len(served)} cards, and the machine has others")
     with contextlib.ExitStack() as stack:
         datagrams = [free_datagrams(number) for number in range(len(served))]
         wires = [stack.enter_context(contextlib.closing(Wire(one))) for one in datagrams]

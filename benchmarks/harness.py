@@ -34,22 +34,39 @@ from metaos.link.loader import LOW
 SOURCE = Path(__file__).with_name("qemu_counter.c")
 LOCALHOST = "127.0.0.1"
 GUEST_IP = "10.0.2.15"
-_FIRST_PHASE, _COUNTER, _COUNTERS_AT, _MAGIC = 5, 24, 64, 0x31544E434D455451
+_COUNTER, _MAGIC = struct.Struct("<7Q"), 0x31544E434D455451
+_CHANGES_AT, _SETTLED_AT, _COUNTERS_AT = 48, 64, 120
+_LOOKS = 10_000
+"""A look that falls into a change is taken again; one in a few does."""
+_SILENCE = 0.2
+"""Seconds without a frame after which none is on its way."""
 _OWNERS = ("before", "firmware", "loader", "stray", "outside")
 
 
 @dataclass(frozen=True)
 class Counter:
-    """What one owner executed; `turns` is 0 for what is no phase."""
+    """What one owner executed; `turns` is 0 for what is no phase.
+
+    The last four are counted for phases, and if they are asked for: accesses to the memory of
+    devices, and how often an IN or INS, an OUT or OUTS was executed.
+    """
 
     instructions: int
     branches: int
     turns: int
+    reads: int
+    writes: int
+    port_reads: int
+    port_writes: int
 
 
 @dataclass(frozen=True)
 class Counters:
-    """One look at the plugin's counters. Times are of CLOCK_MONOTONIC, in nanoseconds."""
+    """One look at the plugin's counters. Times are of CLOCK_MONOTONIC, in nanoseconds.
+
+    The steady phase's are those at the beginning of a turn, so that two looks differ by whole
+    turns. The others' are only true once their owners have stopped.
+    """
 
     steady_turns: int
     started_ns: int
@@ -103,15 +120,27 @@ def mapped(counters: Path) -> mmap.mmap:
 
 def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
     """The counters as they are now; `names` are the phases in the manifest's order."""
-    held = view[:]  # in one go: the machine runs on
-    magic, _, turns, _, started, steady = struct.unpack_from("<6Q", held, 0)
+    held = view[:]
+    magic, _, _, _, started, steady = struct.unpack_from("<6Q", held, 0)
     if magic != _MAGIC:
         raise MetaosError("the counting plugin did not start")
     owners = {
-        name: Counter(*struct.unpack_from("<3Q", held, _COUNTERS_AT + _COUNTER * i))
+        name: Counter(*_COUNTER.unpack_from(held, _COUNTERS_AT + _COUNTER.size * i))
         for i, name in enumerate((*_OWNERS, *names))
     }
-    return Counters(turns, started, steady, owners)
+    owners["steady"] = _settled(view)
+    return Counters(owners["steady"].turns, started, steady, owners)
+
+
+def _settled(view: mmap.mmap) -> Counter:
+    """The steady phase's counter, in one piece."""
+    for _ in range(_LOOKS):
+        (before,) = struct.unpack_from("<Q", view, _CHANGES_AT)
+        counter = Counter(*_COUNTER.unpack_from(view, _SETTLED_AT))
+        (after,) = struct.unpack_from("<Q", view, _CHANGES_AT)
+        if before == after and not before & 1:
+            return counter
+    raise MetaosError("the counting plugin's counters never stand still")
 
 
 class Wire:
@@ -191,10 +220,20 @@ class Booted:
                 return time.monotonic() - self.started
         raise MetaosError(f"the machine did not answer within {seconds:.0f} s")
 
+    def drain(self) -> None:
+        """Take late answers from the wire, until it is silent."""
+        while self.wire.receive(_SILENCE) is not None:
+            pass
+
 
 @contextlib.contextmanager
-def booted(path: Path, *, plugin: bool, arguments: Sequence[str] = ()) -> Iterator[Booted]:
-    """Boot an image under TCG; leaving the block ends QEMU."""
+def booted(
+    path: Path, *, plugin: bool, accesses: bool = False, arguments: Sequence[str] = ()
+) -> Iterator[Booted]:
+    """Boot an image under TCG; leaving the block ends QEMU.
+
+    `plugin` counts what is executed, `accesses` also what reaches devices.
+    """
     image = read_image(path)
     emulator = image.manifest.provenance.emulator
     if emulator is None:
@@ -213,7 +252,7 @@ def booted(path: Path, *, plugin: bool, arguments: Sequence[str] = ()) -> Iterat
                 raise MetaosError("the machine has no network card")
             if plugin:
                 option, counters = plugin_option(compile_plugin(folder), image, folder)
-                connected += ["-plugin", option]
+                connected += ["-plugin", f"{option}{',accesses=on' if accesses else ''}"]
             with Qemu([*connected, "-monitor", "none", "-no-reboot"]) as vm:
                 yield Booted(vm, wire, image, counters)
 

@@ -2,7 +2,7 @@
  *
  *   gcc -shared -fPIC -O2 -Wall -Wextra -o qemu_counter.so qemu_counter.c
  *   qemu-system-x86_64 -accel tcg -plugin \
- *       ./qemu_counter.so,out=FILE,phases=FILE,loader_end=N,code_start=N,code_end=N ...
+ *       ./qemu_counter.so,out=FILE,phases=FILE,loader_end=N,code_start=N,code_end=N,accesses=on ...
  *
  * The loader is what runs from 0x7C00 up to `loader_end`; the phases lie in the linear addresses
  * `code_start` to `code_end`, at whose end every phase's code ends.
@@ -17,7 +17,11 @@
  *   [2]  steady turns     [3]  number of phases
  *   [4]  time in ns (CLOCK_MONOTONIC) of the first instruction of the boot sector
  *   [5]  the same, of the first steady turn
- *   from [8]: counters of three words {instructions, conditional branches, turns}:
+ *   [6]  the number of changes of what is at [8], odd during one
+ *   from [8]: the steady phase's counter as it was when its latest turn began, so that the
+ *   difference of two is one of whole turns;
+ *   from [15]: counters of seven words {instructions, conditional branches, turns, reads and
+ *   writes of device memory, IN or INS executed, OUT or OUTS executed}:
  *   0 firmware before the boot sector, 1 firmware called by the loader, 2 loader,
  *   3 code region but of no phase (must stay 0), 4 elsewhere after the hand-over (must stay 0),
  *   5+i phase i.
@@ -26,6 +30,9 @@
  * translator goes back to the instruction after each iteration, and the last time only sees
  * that the count is 0 (tests/benchmarks/test_counter.py).
  * An interrupt that the firmware takes while the loader runs is counted as firmware.
+ *
+ * Device accesses are those of the phases, and counted with `accesses=on` only, since every access
+ * to memory then calls back. QEMU says of each whether it reached a device or RAM.
  *
  * QEMU's plugin interface, version 1 (QEMU 4.2 to 8.2), docs/devel/tcg-plugins.rst. Debian ships
  * no header, so the few prototypes are declared here.
@@ -51,8 +58,12 @@ typedef struct {
 } qemu_info_t;
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
+enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1, QEMU_PLUGIN_MEM_W, QEMU_PLUGIN_MEM_RW };
+typedef uint32_t qemu_plugin_meminfo_t;
+struct qemu_plugin_hwaddr;
 typedef void (*tb_trans_cb)(qemu_plugin_id_t, struct qemu_plugin_tb *);
 typedef void (*udata_cb)(unsigned int, void *);
+typedef void (*mem_cb)(unsigned int, qemu_plugin_meminfo_t, uint64_t, void *);
 extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, tb_trans_cb);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -63,6 +74,12 @@ extern void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *
                                                        enum qemu_plugin_op, void *, uint64_t);
 extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, udata_cb,
                                                    enum qemu_plugin_cb_flags, void *);
+extern void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, mem_cb,
+                                             enum qemu_plugin_cb_flags, enum qemu_plugin_mem_rw,
+                                             void *);
+extern struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t, uint64_t);
+extern _Bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *);
+extern _Bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 #define MAGIC 0x31544e434d455451ull
@@ -71,15 +88,16 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 #define OWNERS (5 + MAX_PHASES)
 enum { BEFORE, FIRMWARE, LOADER, STRAY, OUTSIDE, FIRST_PHASE };
 
-struct counter { uint64_t instructions, branches, turns; };
+struct counter { uint64_t instructions, branches, turns, reads, writes, port_reads, port_writes; };
 struct shared {
-    uint64_t magic, started, steady_turns, phases, started_ns, steady_ns, spare[2];
-    struct counter owner[OWNERS];
+    uint64_t magic, started, steady_turns, phases, started_ns, steady_ns, changes, spare;
+    struct counter settled, owner[OWNERS];
 };
 
 static struct shared *shared;
 static struct { uint32_t length, flags; const uint8_t *code; } phase[MAX_PHASES];
 static uint64_t loader_end = 0x10000, code_start = 0x400000, code_end = 0x600000;
+static int accesses;
 static int stage; /* 0 before the boot sector, 1 loader, 2 after the hand-over */
 
 static uint64_t now(void) {
@@ -88,19 +106,42 @@ static uint64_t now(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Jcc rel8 and rel32, LOOPcc, JRCXZ. Intel SDM vol. 2, appendix A, tables. */
-static int conditional(const uint8_t *d, size_t n) {
+/* Where an instruction's opcode begins.
+ * In 64-bit mode 0x40-0x4F are REX; in the other modes they are one-byte INC and DEC, so that
+ * skipping one never reaches another opcode within the same instruction. */
+static size_t opcode(const uint8_t *d, size_t n) {
     size_t i = 0;
     while (i < n && (d[i] == 0x66 || d[i] == 0x67 || d[i] == 0xF2 || d[i] == 0xF3 ||
                      d[i] == 0x2E || d[i] == 0x36 || d[i] == 0x3E || d[i] == 0x26 ||
                      d[i] == 0x64 || d[i] == 0x65 || d[i] == 0xF0))
         i++;
-    /* In 64-bit mode 0x40-0x4F are REX; in the other modes they are one-byte INC and DEC, so that
-     * skipping one never reaches a Jcc opcode within the same instruction. */
-    if (i < n && (d[i] & 0xF0) == 0x40) i++;
+    return i < n && (d[i] & 0xF0) == 0x40 ? i + 1 : i;
+}
+
+/* Jcc rel8 and rel32, LOOPcc, JRCXZ. Intel SDM vol. 2, appendix A, tables. */
+static int conditional(const uint8_t *d, size_t n) {
+    size_t i = opcode(d, n);
     if (i >= n) return 0;
     if ((d[i] & 0xF0) == 0x70 || (d[i] >= 0xE0 && d[i] <= 0xE3)) return 1;
     return d[i] == 0x0F && i + 1 < n && (d[i + 1] & 0xF0) == 0x80;
+}
+
+/* IN and INS: 1, OUT and OUTS: 2. The same table: 0xE4-E7, 0xEC-EF, 0x6C-6F. */
+static int port(const uint8_t *d, size_t n) {
+    size_t i = opcode(d, n);
+    if (i >= n || ((d[i] & 0xF4) != 0xE4 && (d[i] & 0xFC) != 0x6C)) return 0;
+    return d[i] & 2 ? 2 : 1;
+}
+
+static void on_access(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t at, void *data) {
+    struct counter *c = data;
+    const struct qemu_plugin_hwaddr *place = qemu_plugin_get_hwaddr(info, at);
+    (void)cpu;
+    if (!place || !qemu_plugin_hwaddr_is_io(place)) return;
+    if (qemu_plugin_mem_is_store(info))
+        c->writes++;
+    else
+        c->reads++;
 }
 
 static void on_sector(unsigned int cpu, void *data) {
@@ -116,7 +157,11 @@ static void on_turn(unsigned int cpu, void *data) {
     uintptr_t i = (uintptr_t)data;
     stage = 2;
     shared->owner[FIRST_PHASE + i].turns++;
-    if ((phase[i].flags & 1) && !shared->steady_turns++) shared->steady_ns = now();
+    if (!(phase[i].flags & 1)) return;
+    if (!shared->steady_turns++) shared->steady_ns = now();
+    __atomic_add_fetch(&shared->changes, 1, __ATOMIC_SEQ_CST);
+    shared->settled = shared->owner[FIRST_PHASE + i];
+    __atomic_add_fetch(&shared->changes, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Code outside the phases is charged as it is executed, by `stage`: the same bytes at one place may
@@ -155,6 +200,14 @@ static int block_phase(struct qemu_plugin_tb *tb) {
     return phase_of(start, bytes, used);
 }
 
+static void count_accesses(struct qemu_plugin_insn *x, struct counter *c) {
+    int kind = port(qemu_plugin_insn_data(x), qemu_plugin_insn_size(x));
+    if (kind)
+        qemu_plugin_register_vcpu_insn_exec_inline(
+            x, QEMU_PLUGIN_INLINE_ADD_U64, kind == 1 ? &c->port_reads : &c->port_writes, 1);
+    qemu_plugin_register_vcpu_mem_cb(x, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, c);
+}
+
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
     size_t n = qemu_plugin_tb_n_insns(tb);
@@ -178,6 +231,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         if (branch)
             qemu_plugin_register_vcpu_insn_exec_inline(x, QEMU_PLUGIN_INLINE_ADD_U64,
                                                        &c->branches, 1);
+        if (accesses) count_accesses(x, c);
         if (known >= 0 && at == code_end - phase[known].length)
             qemu_plugin_register_vcpu_insn_exec_cb(x, on_turn, QEMU_PLUGIN_CB_NO_REGS,
                                                    (void *)(uintptr_t)known);
@@ -215,6 +269,7 @@ qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char
         if (!strncmp(argv[i], "loader_end=", 11)) loader_end = strtoull(argv[i] + 11, NULL, 0);
         if (!strncmp(argv[i], "code_start=", 11)) code_start = strtoull(argv[i] + 11, NULL, 0);
         if (!strncmp(argv[i], "code_end=", 9)) code_end = strtoull(argv[i] + 9, NULL, 0);
+        if (!strcmp(argv[i], "accesses=on")) accesses = 1;
     }
     if (!out) {
         fprintf(stderr, "qemu_counter: needs out=FILE\n");

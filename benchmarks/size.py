@@ -9,21 +9,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import fail
 from metaos.errors import MetaosError
-from metaos.link.image import read_image
+from metaos.link.image import Image, read_image
 from metaos.verify.audit import audit
 
 SERVICES = "services/"
 """The folder of patterns whose code is no driver's."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """Loaded bytes: all, and those that are not zero."""
+
+    loaded: int = 0
+    content: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.loaded + other.loaded, self.content + other.content)
+
+
 def measure(image: Path) -> dict[str, object]:
     """The sizes that the audit finds."""
-    report, files = audit(image), _by_file(image)
+    report, files = audit(image), by_file(read_image(image))
     return {
         "content_bytes": report.content_bytes,
         "content_by_kind": report.content_by_kind,
@@ -37,28 +50,28 @@ def measure(image: Path) -> dict[str, object]:
                 "pattern": device.pattern,
                 "content_bytes": device.content,
                 "bytes": device.bytes,
-                "driver_alone": sum(
-                    count
-                    for file, count in files[device.address].items()
-                    if not file.startswith(SERVICES)
-                ),
+                "driver_alone": driver_alone(files[device.address]).content,
                 "kinds": device.kinds,
-                "files": dict(files[device.address]),
+                "files": {f: s.content for f, s in files[device.address].items() if s.content},
             }
             for device in report.devices
         },
     }
 
 
-def _by_file(path: Path) -> defaultdict[str, Counter[str]]:
-    """Content bytes by device and pattern file."""
-    image = read_image(path)
-    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+def by_file(image: Image) -> defaultdict[str, defaultdict[str, Size]]:
+    """What is loaded, by device and pattern file."""
+    found: defaultdict[str, defaultdict[str, Size]] = defaultdict(lambda: defaultdict(Size))
     for entry in image.account:
         part = image.loaded[entry.start : entry.end]
-        if entry.device and len(part) > part.count(0):
-            found[entry.device][entry.file] += len(part) - part.count(0)
+        if entry.device and part:
+            found[entry.device][entry.file] += Size(len(part), len(part) - part.count(0))
     return found
+
+
+def driver_alone(files: Mapping[str, Size]) -> Size:
+    """A device's files without those of services."""
+    return sum((s for file, s in files.items() if not file.startswith(SERVICES)), Size())
 
 
 def main() -> None:

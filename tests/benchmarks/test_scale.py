@@ -1,0 +1,60 @@
+"""What several cards cost: which growth is too fast, and the machines that are measured."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from benchmarks.cards import CARDS
+from benchmarks.scale import COUNTS, KINDS, Size, added, arguments, faster, table
+from metaos.boot.network import count_cards
+
+
+def size(cards: int, **changes: object) -> Size:
+    """A machine of a benchmark that grows as it should."""
+    one = Size(
+        kind="equal", cards=cards, turn=18 + 121 * cards, turns={"card": 121}, others=18,
+        content=2000 + 900 * cards, answered=cards, build_s=round(0.8 + 0.06 * cards, 2),
+        processor_s=round(0.8 + 0.06 * cards, 2),
+    )  # fmt: skip
+    return msgspec.structs.replace(one, **changes)
+
+
+def sizes(**eight: object) -> list[Size]:
+    return [size(1), size(2), size(4), size(8, **eight)]
+
+
+def test_machines_have_as_many_cards_as_they_should() -> None:
+    known = {"e1000", "e1000e", *CARDS}
+    for kind in KINDS:
+        for cards in COUNTS:
+            assert count_cards(arguments(kind, cards), known) == cards
+    assert set(KINDS["mixed"]) == known and COUNTS[-1] >= len(known)
+
+
+def test_growth_by_the_card_is_right() -> None:
+    assert list(faster(sizes())) == []
+    assert [(s.cards, turn, round(seconds, 3)) for s, turn, seconds in added(sizes())] == [
+        (2, 121, 0.06),
+        (4, 121, 0.06),
+        (8, 121, 0.06),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("eight", "says"),
+    [
+        ({"turns": {"card": 122}}, "8 equal: 122 instructions of card, not 121"),
+        ({"others": 19}, "8 equal: 19 instructions of no card, not 18"),
+        ({"processor_s": 1.6}, "8 equal: the last 140 ms each, others 60"),
+        ({"processor_s": 7.0}, "8 equal: built in 7.0 s, one in 0.86 s"),
+    ],
+)
+def test_faster_growth_is_said(eight: dict[str, object], says: str) -> None:
+    assert says in list(faster(sizes(**eight)))
+
+
+def test_the_table_has_a_row_a_machine() -> None:
+    first, second = table([sizes()]).splitlines()[2:4]
+    assert first == "| 1 equal | 139 |  | 2,900 | 0.86 | 0.86 |  | 1 |"
+    assert second == "| 2 equal | 260 | 121 | 3,800 | 0.92 | 0.92 | 60 | 2 |"
