@@ -28,7 +28,7 @@ from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
 from metaos.lower.work import MEMORY
-from metaos.match.bind import Bindings, bind
+from metaos.match.bind import Bindings, bind, offers
 from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
 from metaos.match.known import demand_known
@@ -36,7 +36,6 @@ from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
 from metaos.pattern.patterns import Patterns, load
-from metaos.pattern.syntax import Offer, Turn
 from metaos.probe.machine import Machine
 from metaos.probe.qemu import probe_qemu
 from metaos.verify.laws import verify
@@ -240,7 +239,7 @@ def _parts(
 
 
 def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...]) -> Provenance:
-    cards = [b.device.address for b in bindings.bindings if _offers(b.pattern.one(Turn))]
+    cards = [b.device.address for b in bindings.bindings if offers(b.pattern)]
     interfaces = {r.card: str(r.interface) for r in roles(bindings.system, cards)}
     served = tuple(
         Served(
@@ -260,10 +259,6 @@ def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...])
         system=bindings.system,
         emulator=bindings.machine.emulator,
     )
-
-
-def _offers(turn: Turn | None) -> bool:
-    return turn is not None and any(isinstance(step, Offer) for step in turn.steps)
 
 
 @contextmanager

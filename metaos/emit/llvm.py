@@ -42,7 +42,7 @@ class _Emission:
         self.module = ir.Module(name=f"{program.device}.{program.phase}")
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), ()), FUNCTION)
         self.function.calling_convention = "preserve_nonecc"  # all registers are free
-        for attribute in ("noreturn", "nounwind"):
+        for attribute in ("naked", "noreturn", "nounwind"):
             self.function.attributes.add(attribute)
         self.b = ir.IRBuilder(self.function.append_basic_block(""))
         self.values: dict[Op, Any] = {}
@@ -110,6 +110,8 @@ class _Emission:
         c, a, b = op.args
         if _is_far(b):
             return self.opaque(self.b.select(self.of(c), self.of(a), self.far))
+        if _is_far(a):
+            return self.opaque(self.b.select(self.of(c), self.far, self.of(b)))
         return self.b.select(self.of(c), self.of(a), self.of(b))
 
     def zext(self, op: Op) -> Any:

@@ -11,7 +11,8 @@ from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.pattern import syntax as s
-from metaos.probe.machine import Function, domain
+from metaos.pattern.spell import walk
+from metaos.probe.machine import Bar, BarKind, Function, domain
 
 
 def sequence_rows(
@@ -44,7 +45,8 @@ def init_rows(work: Work) -> list[Row]:
 def _attach(work: Work, device: DevicePlan) -> list[Row]:
     """The rows that place a function's windows, as the config space's rule says."""
     function = device.device.function
-    used = {w.bar for w in device.windows.values() if w.bar is not None}
+    used = {w.bar for w in device.windows.values()} | {p.bar for p in device.ports.values()}
+    used.discard(None)
     rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
     if function is None or not used or rule is None:
         return []
@@ -63,6 +65,7 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
     names = {
         "bars.io": int(any(b.kind == "io" for b in bars)),
         "bars.memory": int(any(b.kind != "io" for b in bars)),
+        "bars.master": int(any(isinstance(n, s.Reference) for n in walk(device.pattern.items))),
     }
     members = tuple(
         {
@@ -71,7 +74,7 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
             "address": b.address & FULL,
             "high": b.address >> 32,
             "wide": int(b.kind == "mem64"),
-            "flags": _bar_flags(function, b.index),
+            "flags": _bar_flags(function, b),
         }
         for b in bars
     )
@@ -89,10 +92,10 @@ def _owned(row: Row, device: str) -> Row:
     )
 
 
-def _bar_flags(function: Function, index: int) -> int:
-    """The read-only low bits of a memory BAR. Source: PCI 3.0 §6.2.5.1."""
-    at = 2 * (0x10 + 4 * index)
-    return int(function.config[at : at + 2], 16) & 0xF
+def _bar_flags(function: Function, bar: Bar) -> int:
+    """The read-only low bits: four of memory, two of ports. Source: PCI 3.0 §6.2.5.1."""
+    at = 2 * (0x10 + 4 * bar.index)
+    return int(function.config[at : at + 2], 16) & (3 if bar.kind is BarKind.IO else 15)
 
 
 def function_guards(work: Work) -> list[Row]:

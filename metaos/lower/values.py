@@ -157,6 +157,9 @@ class Values:
             case s.Member(of=of, name=name):
                 field = self.field_of(of, name)
                 return field is not None and field.bits == 1
+            case s.Index(of=s.Name() as of, index=s.Number()):
+                state = self.plan.states.get(of.text)
+                return self.is_number(of) and not (state is not None and state.count)
         return False
 
     # -- values
@@ -297,7 +300,16 @@ class Values:
         if state is not None and state.count:
             offset, ops = self.index(where, state.stride)
             return self.read_state(state, ops, offset, fresh)
+        if isinstance(where, int) and self.is_number(base):
+            inner = self.value(of)
+            bits = max(where + 1, inner.bits if isinstance(inner, Num) else 0)
+            return Num(self.b.slice(self.plain(inner, bits), where, where), 1)
         raise fail(node.span, "E0412", f"unknown table '{base.text}'")
+
+    def is_number(self, node: s.Name) -> bool:
+        """Whether a name stands for a number, of which `x[3]` is a bit."""
+        named = node.text in self.names or node.text in self.plan.registers
+        return named or node.text in self.plan.states
 
     def reference(self, of: s.Expr) -> Value:
         if isinstance(of, s.Name) and of.text in self.plan.tables:

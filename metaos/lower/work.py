@@ -10,8 +10,9 @@ from metaos.link.parts import Datum, Place
 from metaos.lower.plan import DevicePlan, RegisterPlan, fail
 from metaos.lower.stepper import ConfigAccess, Ticks
 from metaos.lower.text import Texts
-from metaos.match.bind import Bindings
+from metaos.match.bind import Bindings, offers
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import walk
 
 MEMORY = "memory_kib"
 MEMORY_NEEDED = "memory_needed_kib"
@@ -31,8 +32,7 @@ class Work:
 
     def carriers(self) -> list[DevicePlan]:
         """Devices whose turn offers frames."""
-        turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]
-        return [p for p, t in turns if t and any(isinstance(x, s.Offer) for x in t.steps)]
+        return [p for p in self.plans if offers(p.pattern)]
 
     def others(self) -> list[DevicePlan]:
         """Devices whose turn neither offers frames nor shows text."""
@@ -40,8 +40,8 @@ class Work:
         return [p for p in self.plans if p.pattern.one(s.Turn) and p not in known]
 
     def consoles(self) -> list[DevicePlan]:
-        turns = [(p, p.pattern.one(s.Turn)) for p in self.plans]
-        return [p for p, t in turns if t and any(isinstance(x, s.Take) for x in t.steps)]
+        turns = [(p, tuple(p.pattern.of(s.Turn))) for p in self.plans]
+        return [p for p, t in turns if any(isinstance(x, s.Take) for x in walk(t))]
 
 
 def config_access(work: Work) -> ConfigAccess | None:

@@ -15,6 +15,7 @@ from metaos.match.names import device_name
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
+from metaos.pattern.spell import walk
 from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain
 
 FRAME = "frame"
@@ -268,7 +269,7 @@ def demand_needed(bindings: Bindings) -> None:
 def offers(pattern: Pattern) -> bool:
     """Whether a pattern receives frames that services answer: a card's does."""
     turn = pattern.one(s.Turn)
-    return turn is not None and any(isinstance(x, s.Offer) for x in turn.steps)
+    return turn is not None and any(isinstance(x, s.Offer) for x in walk(turn.steps))
 
 
 def _nearest(

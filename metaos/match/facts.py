@@ -46,10 +46,11 @@ class WindowFact:
 
 @dataclass(frozen=True, slots=True)
 class PortsFact:
-    """A block of I/O ports from `base`."""
+    """A block of I/O ports from `base`; `bar` is the register that places it, if one does."""
 
     base: int
     fact: str
+    bar: int | None = None
 
 
 def fail(expression: s.Expr, message: str, hint: str = "") -> MetaosError:
@@ -114,7 +115,7 @@ def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFa
     bar = bars[index]
     fact = f"functions.{function.address}.bars.{index}"
     if bar.kind is BarKind.IO:
-        return PortsFact(bar.address, fact)
+        return PortsFact(bar.address, fact, index)
     return WindowFact(bar.address, bar.size, fact, index)
 
 

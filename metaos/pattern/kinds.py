@@ -137,8 +137,8 @@ FUNCTION = Names(
 )
 """The function of which a guard's rows speak."""
 
-ANY_BAR = Names("bars", {"io": BIT, "memory": BIT})
-"""Which kinds of windows the attached function has."""
+ANY_BAR = Names("bars", {"io": BIT, "memory": BIT, "master": BIT})
+"""Which kinds of windows the attached function has, and whether it is told of places in RAM."""
 
 LISTS: Mapping[str, Names] = {
     "bar": Names(
