@@ -46,7 +46,7 @@ def test_windows_and_ports() -> None:
         memory.address, memory.size, "functions.00:03.0.bars.0", 0
     )
     assert evaluate(expression("bar[1]"), card) == PortsFact(
-        ports.address, "functions.00:03.0.bars.1"
+        ports.address, "functions.00:03.0.bars.1", 1
     )
     text = evaluate(expression("memory(0xB8000, 2 * 0x4000)"), device("00:02.0"))
     assert text == WindowFact(0xB8000, 0x8000, "00:02.0.memory")
