@@ -4,23 +4,29 @@
 ;   nasm -f bin -o discover.img bootloader/discover.asm
 ;   nasm -f bin -DROWS='"rows.bin"' -o discover.img bootloader/discover.asm
 ;
-; Each line goes to the first serial port the firmware found (BIOS INT 14h) and to QEMU's
-; debug console, port 0xE9, which answers 0xE9 to a read where it exists.
+; Each line goes to the first serial port the firmware found (BIOS INT 14h), and to the screen
+; (BIOS INT 10h); or to QEMU's debug console alone, port 0xE9, which answers 0xE9 to a read
+; where it exists. Without a serial port the screen waits after each page, for a key or half a
+; minute. After the last line a key shows all once more, page by page.
 ;
 ; What it touches: BIOS services, PCI configuration space (mechanism 1), the memory that
 ; holds the ACPI tables, and the places its learn rows name. It knows no device.
 ;
 ; Sources: PCI Local Bus Specification 3.0 (chapter 6: configuration space, 6.2.5.1: sizing
 ; a base address register); Intel SDM volume 2A, CPUID; ACPI 6.4 §5.2 (RSDP, RSDT, XSDT) and
-; §15.1 (INT 15h, E820h); IBM PC/AT BIOS for the data area and INT 10h, 13h, 14h, 15h.
+; §15.1 (INT 15h, E820h); IBM PC/AT BIOS for the data area and INT 10h, 13h, 14h, 15h, 16h.
 
         cpu     586
         bits    16
         org     0x7C00
 
-FORMAT          equ 1                   ; version of the line format
+FORMAT          equ 2                   ; version of the line format
 MINIMUM         equ 516096              ; smaller disks hang SeaBIOS on AHCI (0 cylinders)
-CHUNK           equ 32                  ; bytes shown in one line
+CHUNK           equ 16                  ; bytes shown in one line, which a screen's row holds
+PAGE_TICKS      equ 546                 ; 30 s of the BIOS's clock, 18.2 Hz
+SERIAL_PORT     equ 0x400               ; BIOS data area: port of the first serial port
+CLOCK           equ 0x46C               ; ticks since midnight
+LAST_ROW        equ 0x484               ; the screen's rows less one
 
 CONFIG_ADDRESS  equ 0xCF8               ; PCI 3.0 §3.2.2.3.2
 CONFIG_DATA     equ 0xCFC
@@ -56,6 +62,10 @@ chunk:          resb 64                 ; a copy of high memory, or an E820 entr
 masks:          resd 7                  ; what BARs and ROM read after all ones
 number:         resw 1                  ; of the next line
 console:        resb 1                  ; 1 if the debug console answers
+serial:         resb 1                  ; 1 if there is a serial port that takes what it is given
+paging:         resb 1                  ; 1 if the screen waits after each page
+left:           resb 1                  ; rows left on this page
+page:           resw 1
 bars:           resb 1                  ; base address registers of this header type
 rom:            resb 1                  ; offset of the ROM's register, 0 if none
 entry_size:     resb 1                  ; 4 in an RSDT, 8 in an XSDT
@@ -113,6 +123,11 @@ packet:
 disk_failed:
         db      "metaos discoverer: the firmware cannot read the boot disk", 13, 10, 0
 
+        ; Some firmware starts a stick as a disk only if an active partition is on it.
+        times   446 - ($ - $$) db 0
+        db      0x80, 0, 2, 0           ; active, from cylinder 0, head 0, sector 2
+        db      0xDA, 0xFE, 0xFF, 0xFF  ; no file system; the end is beyond what CHS counts
+        dd      1, MINIMUM / 512 - 1    ; first sector, how many
         times   510 - ($ - $$) db 0
         dw      0xAA55
 
@@ -121,16 +136,19 @@ body:
 main:
         mov     ax, 0x2401              ; A20 on
         int     0x15
-        mov     word [number], 0
+        mov     byte [paging], 0
         in      al, DEBUG_CONSOLE
         cmp     al, DEBUG_CONSOLE
         sete    [console]
-        cmp     word [0x400], 0         ; BIOS data area: port of the first serial port
-        je      .ready
+        cmp     word [SERIAL_PORT], 0
+        setne   [serial]
+        je      .all
         mov     ax, 0x00E3              ; 9600 baud, 8 bits, no parity, 1 stop bit
         xor     dx, dx
         int     0x14
-.ready:
+.all:
+        mov     word [number], 0
+        call    open_screen
         mov     si, tag_header
         call    begin
         mov     al, FORMAT
@@ -148,7 +166,119 @@ main:
         inc     ax                      ; this line counts
         call    put_hex16
         call    finish
-        jmp     stop
+        cmp     byte [console], 0
+        jne     stop
+        mov     si, at_end
+        call    say
+        cmp     byte [rows + ROW_KIND], 0
+        jne     stop                    ; learn rows are run once
+.wait:
+        call    key_or_tick
+        jz      .wait
+        mov     byte [paging], 1
+        jmp     .all
+
+; --- the screen ------------------------------------------------------------------------
+
+; Text mode with 50 rows, or what the firmware makes of that; a new first page.
+open_screen:
+        cmp     byte [console], 0
+        jne     .done
+        mov     ax, 0x0003
+        int     0x10
+        mov     ax, 0x1112              ; 8 x 8 font: 50 rows
+        xor     bx, bx
+        int     0x10
+        mov     word [page], 0
+        cmp     byte [serial], 0
+        jne     new_page
+        mov     byte [paging], 1
+        jmp     new_page
+.done:
+        ret
+
+new_page:
+        inc     word [page]
+        mov     al, [LAST_ROW]
+        cmp     al, 24
+        jae     .rows
+        mov     al, 24
+.rows:
+        mov     [left], al              ; the last one is for what `say` says
+        ret
+
+; A row of the screen is written: wait if it was the page's last.
+row_done:
+        dec     byte [left]
+        jnz     .done
+        cmp     byte [paging], 0
+        je      new_page
+        mov     di, line
+        mov     si, at_page
+        call    put_text
+        mov     ax, [page]
+        call    put_hex16
+        mov     al, 0
+        stosb
+        mov     si, line
+        call    say
+        mov     si, at_page_end
+        call    say
+        mov     ebx, [CLOCK]
+.wait:
+        call    key_or_tick
+        jnz     .on
+        mov     eax, [CLOCK]
+        sub     eax, ebx
+        cmp     eax, PAGE_TICKS
+        jb      .wait
+.on:
+        mov     ax, 0x0600              ; clear the window, cursor to its top
+        mov     bh, 7
+        xor     cx, cx
+        mov     dh, [LAST_ROW]
+        mov     dl, 79
+        int     0x10
+        mov     ah, 2
+        xor     bh, bh
+        xor     dx, dx
+        int     0x10
+        jmp     new_page
+.done:
+        ret
+
+; Take a key if there is one: ZF = 0. Else wait for an interrupt, such as the clock's: ZF = 1.
+key_or_tick:
+        mov     ah, 1
+        int     0x16
+        jz      .none
+        xor     ah, ah
+        int     0x16
+        or      ah, 1
+        ret
+.none:
+        sti
+        hlt
+        xor     ax, ax
+        ret
+
+; Put the zero-terminated text at si on the screen, with no line of it anywhere else.
+say:
+        lodsb
+        test    al, al
+        jz      .done
+        call    put_screen
+        jmp     say
+.done:
+        ret
+
+put_screen:                             ; al; keeps all registers
+        pusha
+        mov     ah, 0x0E
+        mov     bx, 7
+        int     0x10
+        popa
+        ret
 
 ; --- lines: "NNNN tag fields*CCCC" -----------------------------------------------------
 
@@ -252,17 +382,29 @@ finish:
 .send:
         lodsb
         cmp     byte [console], 0
-        je      .serial
+        je      .screen
         out     DEBUG_CONSOLE, al
-.serial:
-        cmp     word [0x400], 0
+        jmp     .sent
+.screen:
+        call    put_screen
+        cmp     byte [serial], 0
         je      .sent
         mov     ah, 0x01
         xor     dx, dx
         int     0x14
+        test    ah, 0x80                ; time out: nobody is at the other end
+        jz      .sent
+        mov     byte [serial], 0
+        mov     byte [paging], 1
 .sent:
         cmp     si, di
         jb      .send
+        cmp     byte [console], 0
+        jne     .done
+        pushad
+        call    row_done
+        popad
+.done:
         ret
 
 ; --- cpuid LEAF SUBLEAF EAX EBX ECX EDX ------------------------------------------------
@@ -479,7 +621,7 @@ show_legacy:
         loop    .port
         ret
 
-; --- pci ADDRESS OFFSET BYTES, bars ADDRESS VALUE... -----------------------------------
+; --- pci ADDRESS OFFSET BYTES, bars ADDRESS VALUE..., rom ADDRESS VALUE ----------------
 ; Every bus is looked at, so that further root buses are found too.
 
 show_pci:
@@ -542,11 +684,21 @@ show_function:
         call    begin
         call    put_address
         mov     si, masks
-        inc     cx                      ; the ROM's comes last
 .bar:
         lodsd
         call    put_space_hex32
         loop    .bar
+        call    finish
+        cmp     byte [rom], 0
+        je      .done
+        movzx   bx, [bars]
+        shl     bx, 2
+        push    dword [masks + bx]
+        mov     si, tag_rom
+        call    begin
+        call    put_address
+        pop     eax
+        call    put_space_hex32
         call    finish
 .done:
         ret
@@ -631,7 +783,7 @@ config_write:                           ; offset al <- ecx
         ret
 
 ; --- acpi ADDRESS OFFSET BYTES ---------------------------------------------------------
-; The RSDP, the RSDT or XSDT, and each table it names.
+; The RSDP, the RSDT or XSDT, and each table it names but SSDTs.
 
 show_acpi:
         mov     bx, [0x40E]             ; the EBDA's segment; its first KiB, ACPI §5.2.5.1
@@ -727,6 +879,8 @@ show_table:
         mov     esi, eax
         mov     ecx, 8
         call    copy_high
+        cmp     dword [chunk], 'SSDT'   ; a program, as the DSDT is, and often a long one
+        je      .none
         mov     ecx, [chunk + 4]        ; Length
         cmp     ecx, 36
         jb      .none
@@ -993,10 +1147,14 @@ tag_com:        db "com ", 0
 tag_lpt:        db "lpt ", 0
 tag_pci:        db "pci ", 0
 tag_bars:       db "bars ", 0
+tag_rom:        db "rom ", 0
 tag_acpi:       db "acpi ", 0
 tag_learn:      db "learn ", 0
 tag_stuck:      db "stuck ", 0
 tag_end:        db "end ", 0
+at_page:        db "-- page ", 0
+at_page_end:    db ": take a photograph, then press a key; goes on by itself after 30 s", 0
+at_end:         db "-- the end; a key shows it all again, page by page", 0
 
         align   ROW_SIZE
 rows:

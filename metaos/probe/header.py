@@ -16,9 +16,9 @@ from metaos.probe.machine import Bar, BarKind, Capability, Function, Origin
 ROM_INDEX = 6
 """The index by which a `Bar` says that it is the expansion ROM."""
 
-_BARS = {0: 6, 1: 2, 2: 1}
+BARS = {0: 6, 1: 2, 2: 1}
 """Base address registers by header type."""
-_ROMS = {0: 0x30, 1: 0x38}
+ROMS = {0: 0x30, 1: 0x38}
 _SUBSYSTEMS = {0: 0x2C, 2: 0x40}
 _STATUS_CAPABILITIES = 0x10
 _POINTERS = {0: 0x34, 1: 0x34, 2: 0x14}
@@ -28,7 +28,7 @@ def read_function(
     address: str, config: bytes, sizing: Sequence[int], *, origin: Origin = Origin.DISCOVERER
 ) -> Function:
     """Decode the header in `config`; `sizing` are the answers of the BARs, then of the ROM."""
-    subsystem = _SUBSYSTEMS.get(_layout(config))
+    subsystem = _SUBSYSTEMS.get(layout_of(config))
     return Function(
         address=address,
         vendor=_word(config, 0x00),
@@ -53,10 +53,10 @@ def read_capabilities(config: bytes) -> Iterator[Capability]:
 
     It ends at a pointer that is 0 or was followed before.
     """
-    if not config[0x06] & _STATUS_CAPABILITIES or _layout(config) not in _POINTERS:
+    if not config[0x06] & _STATUS_CAPABILITIES or layout_of(config) not in _POINTERS:
         return
     seen: set[int] = set()
-    offset = config[_POINTERS[_layout(config)]] & 0xFC
+    offset = config[_POINTERS[layout_of(config)]] & 0xFC
     while 0x40 <= offset < len(config) - 1 and offset not in seen:
         seen.add(offset)
         yield Capability(id=config[offset], offset=offset)
@@ -68,25 +68,25 @@ def placed_bars(config: bytes) -> dict[int, tuple[BarKind, bool, int]]:
 
     The upper half of a 64-bit one has no entry.
     """
-    layout = _layout(config)
+    layout = layout_of(config)
     result: dict[int, tuple[BarKind, bool, int]] = {}
     index = 0
-    while index < _BARS.get(layout, 0):
+    while index < BARS.get(layout, 0):
         low = _dword(config, 0x10 + 4 * index)
         kind = _kind(low)
         high = 0
-        if kind is BarKind.MEM64 and index + 1 < _BARS[layout]:
+        if kind is BarKind.MEM64 and index + 1 < BARS[layout]:
             high = _dword(config, 0x14 + 4 * index)
         address = high << 32 | low & (0xFFFFFFFC if kind is BarKind.IO else 0xFFFFFFF0)
         result[index] = (kind, kind is not BarKind.IO and bool(low & 8), address)
         index += 2 if kind is BarKind.MEM64 else 1
-    if layout in _ROMS:
-        result[ROM_INDEX] = (BarKind.MEM32, False, _dword(config, _ROMS[layout]) & 0xFFFFF800)
+    if layout in ROMS:
+        result[ROM_INDEX] = (BarKind.MEM32, False, _dword(config, ROMS[layout]) & 0xFFFFF800)
     return result
 
 
 def _bars(config: bytes, sizing: Sequence[int], origin: Origin) -> Iterator[Bar]:
-    registers = _BARS.get(_layout(config), 0)
+    registers = BARS.get(layout_of(config), 0)
     for index, (kind, prefetchable, address) in placed_bars(config).items():
         position = registers if index == ROM_INDEX else index
         if position >= len(sizing):
@@ -122,7 +122,7 @@ def _kind(register: int) -> BarKind:
     return BarKind.MEM64 if register & 6 == 4 else BarKind.MEM32
 
 
-def _layout(config: bytes) -> int:
+def layout_of(config: bytes) -> int:
     return config[0x0E] & 0x7F
 
 

@@ -1,7 +1,8 @@
 """Read what the discoverer printed: numbered lines with checksums, docs/discoverer.md.
 
 Entering: the text, with whatever the firmware said before it; leaving: a `Dump`, one
-record a line, or errors that name the damaged and the missing lines.
+record a line, or errors that name the damaged and the missing lines. A text that was kept by
+a person, where lines may be lost, is `log.py`'s.
 
     parse(text).functions[0].address  ->  "00:00.0"
 """
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from metaos.errors import MetaosError, Problem
 
-FORMAT = 1
+FORMAT = 2
 """The version of the line format that this module reads."""
 
 _FIRST = re.compile(r"0000 metaos-discoverer ")
@@ -57,7 +58,7 @@ class PortLine:
 
 @dataclass(frozen=True, slots=True)
 class FunctionLines:
-    """The `pci` lines of one function: its config bytes; and its `bars` line.
+    """The `pci` lines of one function: its config bytes; its `bars` and its `rom` line.
 
     `sizing` is what each BAR, then the ROM's register read after all ones were written.
     """
@@ -111,7 +112,7 @@ def finished(text: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """An undamaged line."""
 
     number: int
@@ -136,7 +137,7 @@ def parse(text: str, source: str = "the discoverer") -> Dump:
     if not problems:
         _check_version(whole[0], source)
         try:
-            return _dump(whole)
+            return dump(whole)
         except ValueError as error:
             problems = [_problem(str(error))]
     raise MetaosError(
@@ -150,7 +151,7 @@ def _problem(message: str) -> Problem:
     return Problem("E0801", message)
 
 
-def _check_version(first: _Line, source: str) -> None:
+def _check_version(first: Line, source: str) -> None:
     if first.words != (f"{FORMAT:02x}",):
         raise MetaosError(
             f"{source}: line format {' '.join(first.words)}, this metaos reads {FORMAT:02x}",
@@ -158,9 +159,9 @@ def _check_version(first: _Line, source: str) -> None:
         )
 
 
-def _undamaged(lines: Iterable[str]) -> tuple[list[_Line], list[Problem]]:
+def _undamaged(lines: Iterable[str]) -> tuple[list[Line], list[Problem]]:
     """The lines that are whole, up to the last; what is wrong with the others."""
-    whole: list[_Line] = []
+    whole: list[Line] = []
     problems: list[Problem] = []
     wanted = 0
     for text in lines:
@@ -186,34 +187,42 @@ def _undamaged(lines: Iterable[str]) -> tuple[list[_Line], list[Problem]]:
     return whole, problems
 
 
-def _line(text: str) -> _Line | str:
+def _line(text: str) -> Line | str:
     """The line, or what is wrong with it."""
     found = _LINE.fullmatch(text)
     if found is None:
         return f"'{text[:40]}' has not the form 'NNNN tag fields*CCCC'"
-    crc = f"{binascii.crc_hqx(found['body'].encode(), 0xFFFF):04x}"
+    crc = checksum(found["body"])
     if found["crc"] != crc:
         return f"checksum {found['crc'][:8]}, but its text has {crc}: '{text[:40]}'"
-    return _Line(int(found["number"], 16), found["tag"], tuple(found["rest"].split()))
+    return Line(int(found["number"], 16), found["tag"], tuple(found["rest"].split()))
 
 
-def _dump(lines: Sequence[_Line]) -> Dump:
+def checksum(body: str) -> str:
+    """CRC-16/CCITT-FALSE of what stands before a line's `*`, as the line has it."""
+    return f"{binascii.crc_hqx(body.encode(), 0xFFFF):04x}"
+
+
+def dump(lines: Sequence[Line]) -> Dump:
     """Read the fields of undamaged lines.
 
     Raises:
         ValueError: a line of a kind we do not know or with other fields.
     """
     for line in lines:
-        if line.tag not in _FIELDS:
+        if line.tag not in FIELDS:
             raise ValueError(f"line {line.number:04x}: unknown kind '{line.tag}'")
-        if not _FIELDS[line.tag].fullmatch(" ".join(line.words)):
+        if not FIELDS[line.tag].fullmatch(" ".join(line.words)):
             raise ValueError(f"line {line.number:04x}: bad fields of '{line.tag}'")
 
     def numbers(*tags: str) -> list[tuple[str, list[int]]]:
         return [(x.tag, [int(w, 16) for w in x.words]) for x in lines if x.tag in tags]
 
     config = _blocks((x.words[0], x) for x in lines if x.tag == "pci")
-    sizing = {x.words[0]: tuple(int(w, 16) for w in x.words[1:]) for x in lines if x.tag == "bars"}
+    sizing: dict[str, tuple[int, ...]] = {}
+    for line in (x for x in lines if x.tag in ("bars", "rom")):
+        values = tuple(int(word, 16) for word in line.words[1:])
+        sizing[line.words[0]] = sizing.get(line.words[0], ()) + values
     tables = _blocks((int(x.words[0], 16), x) for x in lines if x.tag == "acpi")
     for address, data in config.items():
         if len(data) != _CONFIG_BYTES:
@@ -232,7 +241,7 @@ def _dump(lines: Sequence[_Line]) -> Dump:
     )
 
 
-def _blocks(lines: Iterable[tuple[_Key, _Line]]) -> dict[_Key, bytes]:
+def _blocks(lines: Iterable[tuple[_Key, Line]]) -> dict[_Key, bytes]:
     """Join lines `KEY OFFSET BYTES` whose offsets go on from one another."""
     blocks: dict[_Key, bytes] = {}
     for key, line in lines:
@@ -248,15 +257,16 @@ def _fields(*digits: int) -> re.Pattern[str]:
 
 
 _ADDRESS = r"[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
-_BYTES = "([0-9a-f]{2}){1,32}"
-_FIELDS = {
+_BYTES = "([0-9a-f]{2}){1,16}"
+FIELDS = {
     "metaos-discoverer": _fields(2),
     "cpuid": _fields(8, 8, 8, 8, 8, 8),
     "e820": _fields(16, 16, 8, 8),
     "com": _fields(2, 4),
     "lpt": _fields(2, 4),
     "pci": re.compile(f"{_ADDRESS} [0-9a-f]{{2}} {_BYTES}"),
-    "bars": re.compile(f"{_ADDRESS}( [0-9a-f]{{8}}){{2,7}}"),
+    "bars": re.compile(f"{_ADDRESS}( [0-9a-f]{{8}}){{1,6}}"),
+    "rom": re.compile(f"{_ADDRESS} [0-9a-f]{{8}}"),
     "acpi": re.compile(f"[0-9a-f]{{8}} [0-9a-f]{{8}} {_BYTES}"),
     "learn": _fields(2, 8),
     "stuck": _fields(4, 2, 8),
