@@ -65,6 +65,37 @@ def qemu(
 
 
 @app.command()
+def discover(
+    log: Annotated[
+        Path | None, typer.Argument(help="What a machine printed that booted it; '-': stdin.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--write", help="Write the boot image there instead.")
+    ] = None,
+    output: MachineOutput = MACHINE,
+    quiet: Quiet = False,
+) -> None:
+    """Any PC: a boot image for a stick that reads it; what it printed, typed or logged."""
+    from metaos.probe.discover import read_discovered, write_discoverer
+
+    if (log is None) == (image is None):
+        raise MetaosError(
+            "a LOG to read or --write IMAGE: one of the two",
+            hint="metaos probe discover --write discover.img, boot it, "
+            "then metaos probe discover serial.log",
+            exit_code=Exit.USAGE,
+        )
+    say = progress(quiet)
+    if image is not None:
+        write_discoverer(image)
+        say(f"wrote {image}; copy it to a stick: dd if={image} of=/dev/sdX bs=4M conv=fsync")
+    elif log is not None:
+        found, lost = read_discovered(log)
+        warn(lost)
+        write(found, output, say)
+
+
+@app.command()
 def acpidump(
     file: Annotated[Path, typer.Argument(help="What acpidump printed; '-': stdin.")],
     output: MachineOutput = MACHINE,

@@ -6,6 +6,7 @@ a `Machine`, in order, each fact with its origin.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,12 +93,33 @@ def _cpu(dump: Dump) -> Cpu:
 
 
 def _memory(lines: Iterable[MemoryLine]) -> list[MemoryRange]:
-    """The ranges in ascending order. ACPI 6.4 §15.1: empty ones are to be ignored."""
+    """The ranges in ascending order. ACPI 6.4 §15.1: empty ones are to be ignored.
+
+    Where firmware lets ranges overlap, the higher kind counts, as Linux has it: only kind 1 is
+    free to use.
+    """
+    ranges = sorted((x.base, min(x.base + x.size, 1 << 64), x.kind) for x in lines if x.size)
+    if any(a[1] > b[0] for a, b in itertools.pairwise(ranges)):
+        ranges = _disjoint(ranges)
     return [
-        MemoryRange(base=line.base, size=line.size, kind=line.kind, origin=Origin.DISCOVERER)
-        for line in sorted(lines, key=lambda line: line.base)
-        if line.size
+        MemoryRange(base=start, size=stop - start, kind=kind, origin=Origin.DISCOVERER)
+        for start, stop, kind in ranges
     ]
+
+
+def _disjoint(ranges: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Cut overlapping ranges at every edge; the higher kind has each piece."""
+    edges = sorted({edge for start, stop, _ in ranges for edge in (start, stop)})
+    pieces: list[tuple[int, int, int]] = []
+    for low, high in itertools.pairwise(edges):
+        kinds = [kind for start, stop, kind in ranges if start <= low and high <= stop]
+        if not kinds:
+            continue
+        if pieces and pieces[-1][1:] == (low, max(kinds)):
+            pieces[-1] = (pieces[-1][0], high, max(kinds))
+        else:
+            pieces.append((low, high, max(kinds)))
+    return pieces
 
 
 def _function(lines: FunctionLines, named: Mapping[str, Named]) -> Function:

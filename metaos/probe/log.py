@@ -8,9 +8,10 @@ counts if its checksum is right; where it stands does not matter.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.probe.dumped import rows
@@ -47,17 +48,49 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """The lines by number. `count`: how many there should be, None where the end is missing.
+class Gap:
+    """Lines `first` to `last` are not there; `row` of the text has the line after them.
 
-    `damaged` are those of which no undamaged copy is there, by number.
+    Where the end is missing `last` is -1 and `row` has the last line there is.
+    """
+
+    first: int
+    last: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The lines by number, in order, and what is missing between them.
+
+    `damaged` are those of which no undamaged copy is there, by number, in order.
     """
 
     source: str
     lines: Mapping[int, Line]
-    count: int | None
+    gaps: tuple[Gap, ...]
     damaged: Mapping[int, Damaged]
     problems: tuple[Problem, ...]
+
+    def gap_after(self, number: int) -> Gap | None:
+        """The first gap after a line; None if nothing is missing after it."""
+        at = bisect.bisect_right(self.gaps, number, key=lambda gap: gap.first)
+        return self.gaps[at] if at < len(self.gaps) else None
+
+    def told(self, gap: Gap) -> str:
+        """What is said of a gap, with the place of its first damaged line."""
+        numbers = [*self.damaged]
+        at = bisect.bisect_left(numbers, gap.first)
+        if at < len(numbers) and (numbers[at] <= gap.last or gap.last < 0):
+            bad = self.damaged[numbers[at]]
+            return f"{bad.span}: line {bad.number:04x} is damaged: {bad.why}"
+        place = f"{self.source}:{gap.row}:1"
+        if gap.last < 0:
+            return f"{place}: the text is cut off after line {gap.first - 1:04x}"
+        which = f"line {gap.first:04x} is"
+        if gap.first < gap.last:
+            which = f"lines {gap.first:04x} to {gap.last:04x} are"
+        return f"{place}: {which} missing before this"
 
 
 def read_log(text: str, source: str) -> Log:
@@ -78,10 +111,9 @@ def read_log(text: str, source: str) -> Log:
         raise _nothing(damaged, source)
     _check_version(found, source)
     lost = {x.number: x for x in reversed(damaged) if x.number not in found}
-    count = next((number + 1 for number, x in found.items() if x.line.tag == "end"), None)
     lines = {number: found[number].line for number in sorted(found)}
-    log = Log(source, lines, count, lost, ())
-    return Log(source, lines, count, lost, (*problems, *_losses(log)))
+    log = Log(source, lines, tuple(_gaps(found)), {n: lost[n] for n in sorted(lost)}, ())
+    return replace(log, problems=(*problems, *_losses(log)))
 
 
 def _things(all_rows: Sequence[tuple[int, str]], source: str) -> Iterator[Found | Damaged]:
@@ -199,43 +231,31 @@ def _check_version(found: Mapping[int, Found], source: str) -> None:
         )
 
 
-def gaps(log: Log) -> Iterator[tuple[int, int]]:
-    """First and last number of each stretch of lines that is not there; the end's is -1."""
-    wanted = 0
-    for number in log.lines:
+def _gaps(found: Mapping[int, Found]) -> Iterator[Gap]:
+    wanted, row = 0, 1
+    for number in sorted(found):
+        row = found[number].row
         if number > wanted:
-            yield wanted, number - 1
+            yield Gap(wanted, number - 1, row)
         wanted = number + 1
-    if log.count is None:
-        yield wanted, -1
-
-
-def gap_text(log: Log, first: int, last: int) -> str:
-    """What is said of a gap, with the place of a damaged line in it."""
-    if last < 0:
-        what = f"the text is cut off after line {first - 1:04x}"
-    elif first == last:
-        what = f"line {first:04x} is missing"
-    else:
-        what = f"lines {first:04x} to {last:04x} are missing"
-    for number, bad in log.damaged.items():
-        if first <= number and (number <= last or last < 0):
-            return f"{bad.span}: line {number:04x} is damaged: {bad.why}"
-    return f"{log.source}: {what}"
+        if found[number].line.tag == "end":
+            return
+    yield Gap(wanted, -1, row)
 
 
 def _losses(log: Log) -> Iterator[Problem]:
     """What is damaged, and what is not there at all."""
-    for number in sorted(log.damaged):
-        bad = log.damaged[number]
+    for number, bad in log.damaged.items():
         yield Problem("E0805", f"line {number:04x} is damaged: {bad.why}", bad.span)
-    for first, last in gaps(log):
-        left = [n for n in range(first, max(first, last) + 1) if n not in log.damaged]
-        if last < 0 or left:
-            span = Span(log.source, 1, 1, 1)
-            what = f"cut off after line {first - 1:04x}: there is no 'end' line"
-            if last >= 0:
-                what = f"missing: {left[0]:04x}" + (f" to {left[-1]:04x}" if left[1:] else "")
+    for gap in log.gaps:
+        span = Span(log.source, gap.row, 1, 1)
+        if gap.last < 0:
+            what = f"cut off after line {gap.first - 1:04x}: there is no 'end' line"
+            yield Problem("E0805", what, span)
+            continue
+        left = [n for n in range(gap.first, gap.last + 1) if n not in log.damaged]
+        if left:
+            what = f"missing: {left[0]:04x}" + (f" to {left[-1]:04x}" if left[1:] else "")
             yield Problem("E0805", what, span)
 
 

@@ -17,7 +17,7 @@ from metaos.probe.check import check
 from metaos.probe.header import BARS, ROM_INDEX, ROMS, layout_of, placed_bars, read_function
 from metaos.probe.join import join
 from metaos.probe.lines import Dump, Line, TableLines, dump
-from metaos.probe.log import Log, gap_text, gaps
+from metaos.probe.log import Gap, Log
 from metaos.probe.machine import CONFIG_SIZES, Function, Machine, Origin, Unknown
 
 _CHUNK = 16
@@ -68,8 +68,8 @@ def salvage(log: Log) -> Machine:
     for block in tables.values():
         if block not in whole:
             lost.say(_table_name(block), _missing(block))
-    for name, first, last in _hidden(log, functions, tables):
-        lost.gap(name, first, last)
+    for name, gap in _hidden(log, functions, tables):
+        lost.gap(name, gap)
     for function in read:
         if function.class_code >> 16 == _NETWORK:
             lost.facts.setdefault(f"{function.address} mac", _NO_MAC)
@@ -96,25 +96,30 @@ class _Lost:
 
     def say(self, what: str, after: Line | None) -> None:
         """A fact whose line should come after one that is there, or before the first."""
-        number = -1 if after is None else after.number
-        for first, last in gaps(self._log):
-            if first > number:
-                self.facts.setdefault(what, gap_text(self._log, first, last))
-                return
-        self.facts.setdefault(what, f"{self._log.source}: its line is not there")
+        gap = self._log.gap_after(-1 if after is None else after.number)
+        reason = self._log.told(gap) if gap else f"{self._log.source}: its line is not there"
+        self.facts.setdefault(what, reason)
 
-    def gap(self, what: str, first: int, last: int) -> None:
-        self.facts.setdefault(what, gap_text(self._log, first, last))
+    def gap(self, what: str, gap: Gap) -> None:
+        self.facts.setdefault(what, self._log.told(gap))
 
 
 def _blocks(log: Log, kind: str) -> dict[str, _Block]:
     """The lines of each function, or of each table, by its key."""
     found: dict[str, _Block] = {}
     for line in log.lines.values():
-        if _KIND.get(line.tag, line.tag) == kind:
+        if _KIND.get(line.tag, line.tag) == kind and _regular(line):
             block = found.setdefault(line.words[0], _Block(line.words[0]))
             block.lines.setdefault(_place(line), line)
     return found
+
+
+def _regular(line: Line) -> bool:
+    """Whether a line is one that the discoverer makes; others with a right checksum are not."""
+    if line.tag not in ("pci", "acpi"):
+        return True
+    whole = line.tag == "acpi" or len(line.words[2]) == 2 * _CHUNK
+    return whole and int(line.words[1], 16) % _CHUNK == 0
 
 
 def _place(line: Line) -> int:
@@ -164,7 +169,7 @@ def _table_name(block: _Block) -> str:
         return f"acpi table at 0x{block.key.lstrip('0') or '0'}"
     data = bytes.fromhex(block.lines[0].words[2])
     name = "RSD PTR" if data.startswith(b"RSD PTR ") else data[:4].decode("latin-1")
-    return f"acpi {name}"
+    return f"acpi {''.join(c if c.isprintable() else '?' for c in name)}"
 
 
 def _dump(log: Log, functions: Iterable[_Block], tables: Iterable[_Block]) -> Dump:
@@ -250,7 +255,7 @@ def _bare(block: _Block, lost: _Lost) -> Function:
 
 def _hidden(
     log: Log, functions: dict[str, _Block], tables: dict[str, _Block]
-) -> Iterator[tuple[str, int, int]]:
+) -> Iterator[tuple[str, Gap]]:
     """Each kind of thing of which whole ones may lie in a gap, with the gap."""
     blocks = {"pci": functions, "acpi": tables}
 
@@ -258,16 +263,16 @@ def _hidden(
         kind = "" if line is None else _KIND.get(line.tag, line.tag)
         return blocks[kind].get(line.words[0]) if line and kind in blocks else None
 
-    for first, last in gaps(log):
-        left, right = log.lines.get(first - 1), log.lines.get(last + 1) if last >= 0 else None
+    for gap in log.gaps:
+        left = log.lines.get(gap.first - 1)
+        right = log.lines.get(gap.last + 1) if gap.last >= 0 else None
         before, after = block(left), block(right)
         if left and right and before is not None and before is after:
             continue
         rest = before.length - 1 - _place(left) if left and before and before.length else 0
         begin = _place(right) if right and after else 0
-        if last >= 0 and rest + begin == last - first + 1:
-            continue
-        yield from ((name, first, last) for name in _between(left, right))
+        if gap.last < 0 or rest + begin != gap.last - gap.first + 1:
+            yield from ((name, gap) for name in _between(left, right))
 
 
 def _between(left: Line | None, right: Line | None) -> list[str]:
@@ -276,5 +281,3 @@ def _between(left: Line | None, right: Line | None) -> list[str]:
     stop = _ORDER.index(_KIND.get(right.tag, right.tag)) if right else len(_ORDER) - 1
     kinds = _ORDER[start : stop + 1]
     return list(dict.fromkeys(_LOST[kind] for kind in kinds if kind in _LOST))
-
-
