@@ -121,7 +121,8 @@ def _things(all_rows: Sequence[tuple[int, str]], source: str) -> Iterator[Found 
     for index, (number, row) in enumerate(all_rows):
         low = row.lower()
         starts = [*_START.finditer(low)]
-        for start, end in zip(starts, [*(x.start() for x in starts[1:]), len(low)], strict=True):
+        ends = [*(start.start() for start in starts[1:]), len(low)]
+        for start, end in zip(starts, ends, strict=False):
             segment = low[start.start() : end]
             last = end == len(low)
             span = Span(source, number, start.start() + 1, max(end, start.start() + 1) + 1)
@@ -142,16 +143,15 @@ def _following(all_rows: Sequence[tuple[int, str]], index: int) -> tuple[str, ..
 def _thing(segment: str, rest: tuple[str, ...], row: int, span: Span) -> Found | Damaged:
     """The line that begins in `segment`, which a terminal may have wrapped into `rest`."""
     texts = [segment]
-    for more in rest:
-        if "*" in texts[-1]:
-            break
-        texts = [text + space + more for text in texts for space in ("", " ")]
     why = ""
-    for text in texts:
-        result = _line(text[:_LONGEST])
-        if isinstance(result, Line):
-            return Found(result, row)
-        why = why or result
+    for more in ("", *rest):
+        if more:
+            texts = [text + space + more for text in texts for space in ("", " ")]
+        for text in texts:
+            result = _line(text[:_LONGEST])
+            if isinstance(result, Line):
+                return Found(result, row)
+            why = why or result
     number = _START.match(segment)
     assert number is not None
     return Damaged(int(number["number"].translate(_MISTYPED), 16), span, why)
@@ -180,7 +180,7 @@ def _add(runs: list[dict[int, Found]], new: Found) -> None:
     """Put a line into the run that it belongs to; a second header or another text begins one."""
     run = runs[-1]
     known = run.get(new.line.number)
-    again = new.line.tag == "metaos-discoverer" and any(run)
+    again = new.line.number == 0 and 0 in run and any(run)
     if again or (known is not None and known.line != new.line):
         runs.append({new.line.number: new})
     elif known is None:
