@@ -71,6 +71,7 @@ class Peer:
 PEERS = {
     "e1000": Peer("78,852", 7_970, 957, "840"),
     "e1000e": Peer("158,603", 8_599, 1_025, "832", at_most=832),
+    "rtl8139": Peer("13,699", 8_698, 1_029),
     "virtio-net": Peer("38,337 + 24,284", 9_233, 1_058, "about 1,300", at_most=1_300),
     "ne2k-pci": Peer("8,623"),
 }
@@ -168,27 +169,26 @@ def ask(path: Path, image: Image, echoes: int) -> Asked:
         end = machine.counters()
     quiet = [per(n, turns_between(start, idle)) for n in accesses(start, idle, guarded)]
     turns = turns_between(idle, end)
-    others = turns - answered
     busy = [
-        per(n - others * q, answered)
+        per(n - q * (turns - answered), answered)
         for n, q in zip(accesses(idle, end, guarded), quiet, strict=True)
     ]
     executed = end.owners["steady"].instructions - idle.owners["steady"].instructions
     return Asked(
         echoes=echoes,
         lost=lost,
-        instructions=per(executed, turns),
-        reads=busy[0],
-        writes=busy[1],
-        idle_reads=quiet[0],
-        idle_writes=quiet[1],
+        instructions=round(per(executed, turns), 2),
+        reads=round(busy[0], 2),
+        writes=round(busy[1], 2),
+        idle_reads=round(quiet[0], 2),
+        idle_writes=round(quiet[1], 2),
         branches=end.branches_after,
     )
 
 
 def per(count: float, things: int) -> float:
-    """How many of `count` fall to one thing, in hundredths."""
-    return round(count / max(things, 1), 2)
+    """How many of `count` fall to one thing."""
+    return count / max(things, 1)
 
 
 def guarded_port_accesses(image: Image) -> tuple[int, int]:
