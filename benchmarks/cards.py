@@ -44,6 +44,7 @@ DRIVERS = {
     "i82544gc": "e1000",
     "i82545em": "e1000",
     "i82574l": "e1000e",
+    "ne2000": "ne2k-pci",
 }
 """Which of PEERS stands beside a pattern."""
 

@@ -33,7 +33,7 @@ from metaos.probe.store import write_machine
 from metaos.verify.audit import DeviceBytes, audit
 
 COUNTS = (1, 2, 4, 8)
-KINDS = {"equal": ("e1000",), "mixed": ("e1000", "e1000e", *CARDS)}
+KINDS = {"equal": ("e1000",), "mixed": ("e1000", "e1000e", "ne2k_pci", *CARDS)}
 """Which cards a machine has, in turn, by QEMU's names."""
 
 DEARER = 1.1

@@ -25,7 +25,7 @@ def sizes(**eight: object) -> list[Size]:
 
 
 def test_machines_have_as_many_cards_as_they_should() -> None:
-    known = {"e1000", "e1000e", *CARDS}
+    known = {"e1000", "e1000e", "ne2k_pci", *CARDS}
     for kind in KINDS:
         for cards in COUNTS:
             assert count_cards(arguments(kind, cards), known) == cards
