@@ -116,11 +116,12 @@ class Interpreted:
 
     def turn(self, frame: bytes | None = None) -> list[bytes]:
         """A turn of the steady phase, `frame` having come before it: what was sent."""
-        before = len(self.card.sent)
+        nic = self.world.nic
+        before = len(nic.sent)
         if frame is not None:
-            self.card.deliver(frame)
+            nic.deliver(frame)
         self.step()
-        return self.card.sent[before:]
+        return nic.sent[before:]
 
 
 class _LateBus:

@@ -1,7 +1,7 @@
 """All fake devices of one machine file, for the interpreter and for unicorn alike.
 
 world = World(machine, bus)
-world.ports, world.card, world.uart
+world.ports, world.card, world.uart, world.nic
 region = world.window("00:03.0", 0xFEBC0000)    # what answers there, if the BAR says so
 """
 
@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 from metaos.ir.interpret import Cpuid
 from metaos.probe.machine import Machine
+from tests.fake import ne2000
 from tests.fake.bus import Bus, PortSpace
 from tests.fake.fault import FaultError, demand
 from tests.fake.i8254x import Card
+from tests.fake.nic import Nic
 from tests.fake.platform import PciConfig, PciFunction, Pic, PmTimer, Uart16550
 
-CARD = (0x8086, 0x100E)
+CARD, NE2000 = (0x8086, 0x100E), (0x10EC, 0x8029)
 PM_TIMER_PORT = 76
 """Offset of PM_TMR_BLK in the FADT. Source: ACPI 6.4, table 5.9."""
 
@@ -44,6 +46,12 @@ class World:
         demand(len(found) <= 1, f"there is a model of one card, the machine has {len(found)}")
         self.card_address = found[0].address if found else ""
         self.card = self._card()
+        self.ne2000 = self._ne2000()
+
+    @property
+    def nic(self) -> Nic:
+        """The network card that the machine has."""
+        return self.ne2000 or self.card
 
     def _ports(self) -> PortSpace:
         space = PortSpace()
@@ -69,10 +77,22 @@ class World:
         patience = {"reset_reads": self.patience, "link_reads": self.patience}
         return Card(bus, mac, cable=self.cable, **patience)
 
-    def window(self, device: str, physical: int) -> DecodedCard:
+    def _ne2000(self) -> ne2000.Card | None:
+        """A card at its ports, if the machine has one."""
+        found = next((f for f in self.machine.functions if (f.vendor, f.device) == NE2000), None)
+        if found is None:
+            return None
+        mac = next(n.mac for n in self.machine.networks if n.address == found.address)
+        card = ne2000.Card(bytes.fromhex(mac.replace(":", "")), reset_reads=self.patience)
+        base = next(bar.address for bar in found.bars if bar.index == 0)
+        function = self.pci.functions[found.address]
+        self.ports.attach(base, card.size, Decoded(card, function, base))
+        return card
+
+    def window(self, device: str, physical: int) -> Decoded:
         """What answers at the window of `device` that is placed at `physical`."""
         demand(device == self.card_address, f"there is no model of {device}'s window")
-        return DecodedCard(self.card, self.pci.functions[device], physical)
+        return Decoded(self.card, self.pci.functions[device], physical)
 
     def cpuid(self) -> Cpuid:
         """CPUID as the machine file has it: leaves without subleaves ignore ECX."""
@@ -85,10 +105,10 @@ class World:
         return answer
 
 
-class DecodedCard:
-    """The card's registers at a physical address, there only while BAR 0 says so."""
+class Decoded:
+    """A card's registers at an address or at ports, there only while BAR 0 says so."""
 
-    def __init__(self, card: Card, function: PciFunction, physical: int) -> None:
+    def __init__(self, card: Card | ne2000.Card, function: PciFunction, physical: int) -> None:
         self._card = card
         self._function = function
         self._physical = physical

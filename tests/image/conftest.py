@@ -47,6 +47,8 @@ def boot(image: Image, machine: Machine) -> Boot:
 def drain(station: Station) -> None:
     """Idle turns until the consoles have nothing more to say."""
     for _ in range(100):
-        if not any(turn.ports for turn in station.run([None] * 50)):
+        turns = list(station.run([None] * 50))
+        by_ports = station.world.ne2000 is not None  # whose own accesses do not count
+        if not any(turn.ports - by_ports * (turn.reads + turn.writes) for turn in turns):
             return
     raise AssertionError("the consoles never fall silent")

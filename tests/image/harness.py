@@ -73,7 +73,7 @@ class Station:
         top = max(base + size for base, size, kind in memory if kind == 1 and base < 1 << 32)
         self.pc = Pc(min(top, 1 << 32), self.bios)
         self.world = World(self.machine, self.pc, self.cable, self.patience, self.uart, self.timer)
-        self.card, self.ports = self.world.card, self.world.ports
+        self.card, self.nic, self.ports = self.world.card, self.world.nic, self.world.ports
         self.pc.ports, self.pc.cpuid = self.ports, self.world.cpuid()
         for window in self.image.manifest.windows:
             self._attach(window)
@@ -190,13 +190,13 @@ class Station:
             uc.emu_stop()
             return
         frame = self._queue.popleft()
-        self._delivered = frame is not None and self.card.deliver(frame)
+        self._delivered = frame is not None and self.nic.deliver(frame)
         self._trace.clear()
-        card = self.card
+        card = self.nic
         self._before = (card.reads, card.writes, len(self.ports.log), len(card.sent))
 
     def _result(self) -> Turn:
-        card, (reads, writes, ports, sent) = self.card, self._before
+        card, (reads, writes, ports, sent) = self.nic, self._before
         return Turn(
             self._delivered,
             tuple(card.sent[sent:]),

@@ -18,7 +18,7 @@ from metaos.match.system import System, read_system
 from metaos.verify.report import Report, Violation
 from tests.conftest import GOLDEN
 from tests.lower.lowering import MACHINES, machine
-from tests.lower.test_golden import FOLDER
+from tests.lower.test_golden import WHOLE
 
 NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
 BUILD = """
@@ -116,7 +116,7 @@ def test_the_match_stage() -> None:
 
 def test_the_ir_stage_is_the_golden_text() -> None:
     found = dumped("ir").split("\n\n") if "\n\n" in dumped("ir") else [dumped("ir")]
-    kept = {path.read_text("utf-8").strip() for path in (GOLDEN / FOLDER).glob("*.ir")}
+    kept = {path.read_text("utf-8").strip() for path in (GOLDEN / "ir" / WHOLE).glob("*.ir")}
     assert {part.strip() for part in found} == kept
 
 

@@ -40,6 +40,11 @@ MACHINES = {
         *(*SMALL, "-device", "pci-bridge,id=b,chassis_nr=1"),
         *("-device", "e1000,bus=b,addr=5"),
     ),
+    "an NE2000": (*SMALL, "-device", "ne2k_pci"),
+    "an NE2000 on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1"),
+        *("-device", "ne2k_pci,bus=b,addr=5"),
+    ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
     "an 82544GC": (*SMALL, "-device", "e1000-82544gc"),
     "an 82545EM": (*SMALL, "-device", "e1000-82545em"),
