@@ -72,12 +72,16 @@ def build(
 
 
 def show(path: Path, *, json: bool) -> None:
-    """Show a machine file."""
+    """Show a machine file as a tree."""
+    from metaos.cli_tree import tree_text
+    from metaos.match.tree import tree
+
     machine = _read_machine(path)
+    shown = tree(machine)
     if json:
-        console.data_json(machine)
+        console.data_json(shown)
     else:
-        console.data(cli_text.machine_text(machine))
+        console.data(tree_text(shown, machine.acpi))
 
 
 def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> None:

@@ -17,6 +17,7 @@ from metaos.cli_options import (
     PROBE_SECONDS,
     WITH_QEMU,
     Accel,
+    Json,
     MachineOutput,
     PatternDirs,
     Quiet,
@@ -122,6 +123,58 @@ def sysfs(
     from metaos.probe.sysfs.probe import probe_sysfs
 
     write(probe_sysfs(root), output, progress(quiet))
+
+
+@app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Machine files of one machine.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The machine file; '-': stdout.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What several machine files know of one machine; says on what they differ."""
+    from metaos.cli_text import merged_text
+    from metaos.probe.merge import merge
+    from metaos.probe.store import read_machine
+
+    if len(files) < 2:
+        raise MetaosError("one file alone is merged already", exit_code=Exit.USAGE)
+    if json and str(output) == "-":
+        raise MetaosError("--json and -o - both write to stdout", exit_code=Exit.USAGE)
+    merged = merge([(str(file), read_machine(file)) for file in files])
+    if json:
+        console.data_json({"conflicts": merged.conflicts, "filled": merged.filled})
+    elif str(output) == "-":
+        progress(quiet)(merged_text(merged))
+    else:
+        console.data(merged_text(merged))
+    write(merged.machine, output, progress(quiet))
+
+
+@app.command()
+def scrub(
+    file: Annotated[Path, typer.Argument(help="A machine file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Default: FILE.scrubbed.json beside it; '-': stdout."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """A machine file that may be shared: without serial numbers, UUIDs and MAC addresses."""
+    from metaos.probe.scrub import scrub
+    from metaos.probe.store import read_machine
+
+    path = output or file.with_name(f"{file.stem}.scrubbed.json")
+    if json and str(path) == "-":
+        raise MetaosError("--json and -o - both write to stdout", exit_code=Exit.USAGE)
+    scrubbed = scrub(read_machine(file))
+    if json:
+        console.data_json({"removed": scrubbed.removed})
+    else:
+        text = "\n".join(f"removed: {what}" for what in scrubbed.removed) or "nothing to remove"
+        (progress(quiet) if str(path) == "-" else console.data)(text)
+    write(scrubbed.machine, path, progress(quiet))
 
 
 def warn(problems: Sequence[Problem]) -> None:

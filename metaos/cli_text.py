@@ -20,58 +20,28 @@ if TYPE_CHECKING:
     from metaos.match.system import System
     from metaos.pattern.patterns import Patterns
     from metaos.pattern.syntax import Match
-    from metaos.probe.machine import Function, Machine
+    from metaos.probe.merge import Merged
 
 _MOST_NAME = 48
-_KIB, _MIB = 1 << 10, 1 << 20
 
 
-def machine_text(machine: Machine) -> str:
-    """A machine as a tree: processor, memory, functions with their BARs, the rest."""
-    lines = [
-        f"processor  {machine.cpu.brand or machine.cpu.vendor}, {len(machine.cpu.leaves)} leaves",
-        "memory",
-        *(
-            f"  {r.base:#012x}  {_size(r.size):>12}  "
-            + ("usable" if r.kind == 1 else f"kind {r.kind}")
-            for r in machine.memory
-        ),
-        "functions",
+def merged_text(merged: Merged) -> str:
+    """On what machine files differed, and which of them knew what another did not."""
+    rows = [
+        (
+            conflict.fact if i == 0 else "",
+            "kept" if i == 0 else "",
+            side.origin,
+            side.file,
+            side.value,
+        )
+        for conflict in merged.conflicts
+        for i, side in enumerate(conflict.sides)
     ]
-    macs = {network.address: network.mac for network in machine.networks}
-    for function in machine.functions:
-        lines += _function_lines(function, macs.get(function.address, ""))
-    lines += [
-        "legacy     " + (", ".join(f"{x.kind}{x.index} at {x.port:#x}" for x in machine.legacy)),
-        "tables     " + ", ".join(t.signature for t in machine.acpi),
-    ]
-    if machine.learnt:
-        lines += ["learnt", *(f"  {x.device} {x.name} = {x.value:#x}" for x in machine.learnt)]
-    if machine.emulator:
-        words = " ".join(machine.emulator.arguments)
-        lines.append(f"QEMU       --target {machine.emulator.target}{f' -- {words}' * bool(words)}")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _function_lines(function: Function, mac: str) -> list[str]:
-    from metaos.match.names import device_name
-
-    ids = f"{function.vendor:04x}:{function.device:04x}"
-    lines = [
-        f"  {function.address}  {ids}  class {function.class_code:06x} "
-        f"revision {function.revision:02x}  {device_name(function)}{f'  {mac}' if mac else ''}"
-    ]
-    return lines + [
-        f"    bar {bar.index}  {bar.kind.value}  {_size(bar.size)} at {bar.address:#x}"
-        for bar in function.bars
-    ]
-
-
-def _size(number: int) -> str:
-    for unit, name in ((_MIB, "MiB"), (_KIB, "KiB")):
-        if number and number % unit == 0:
-            return f"{number // unit} {name}"
-    return f"{number} bytes"
+    lines = [table(("differs", "", "origin", "file", "says"), rows) or "no conflicts\n"]
+    for filled in merged.filled:
+        lines.append(f"{filled.fact}: not known in {', '.join(filled.lacking)}, taken from another")
+    return "\n".join(lines).rstrip("\n")
 
 
 def match_text(report: MatchReport) -> str:

@@ -38,7 +38,7 @@ def demand_known(machine: Machine, patterns: Patterns) -> None:
             + (f" ({hidden} more facts are not shown)" if hidden > 0 else ""),
             hint=HOW_TO_GET,
             problems=[
-                Problem("E0307", f"{fact.what} is unknown: {fact.reason} (from {fact.origin})")
+                Problem("E0307", f"{fact.what}: not known: {fact.reason} (from {fact.origin})")
                 for fact in missing[:_MOST_PROBLEMS]
             ],
         )

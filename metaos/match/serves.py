@@ -21,6 +21,7 @@ from metaos.lower.rows import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
+from metaos.probe.bridge import read_bridge
 from metaos.probe.machine import Bar, BarKind, Function, Machine, domain
 
 MIB = 1 << 20
@@ -310,20 +311,10 @@ def _bridges_above(machine: Machine, address: str) -> Iterator[Function]:
 
 
 def _forwarded(bridge: Function) -> list[tuple[int, int]]:
-    """The memory ranges a bridge forwards: base and limit, both in MiB steps.
-
-    Source: PCI-to-PCI Bridge Architecture Specification 1.2 §3.2.5.8 to §3.2.5.10.
-    """
-    ranges = []
-    for at, high in ((0x20, None), (0x24, (0x28, 0x2C))):
-        word = config_word(bridge, at)
-        low, top = (word & 0xFFF0) << 16, word & 0xFFF0_0000 | 0xF_FFFF
-        if high is not None and word & 0xF == 1:
-            low |= config_word(bridge, high[0]) << 32
-            top |= config_word(bridge, high[1]) << 32
-        if low <= top:
-            ranges.append((low, top + 1))
-    return ranges
+    """The memory ranges a bridge forwards."""
+    read = read_bridge(bytes.fromhex(bridge.config))
+    forwards = read.forwards if read is not None else ()
+    return [(f.start, f.end) for f in forwards if f.kind != "ports"]
 
 
 def _folded(ours: Lowered, theirs: Lowered) -> Iterator[Obstacle]:

@@ -21,9 +21,9 @@ def acpi_lines(acpi: Acpi) -> list[str]:
 def _table_line(table: Table) -> str:
     name = table.signature.strip()
     sound = "" if table.sound else "  BROKEN"
+    where = f"at {table.address:#x}  " if table.address else ""
     return (
-        f"{name:<8} at {table.address:#x}  {table.length} bytes  revision {table.revision}  "
-        f"{table.maker}{sound}"
+        f"{name:<8} {where}{table.length} bytes  revision {table.revision}  {table.maker}{sound}"
     ).rstrip()
 
 

@@ -10,6 +10,7 @@ Source: PCI Local Bus Specification 3.0 §6.1, §6.2, §6.7; PCI-to-PCI Bridge A
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from metaos.probe.machine import Bar, BarKind, Capability, Function, Origin
 
@@ -21,7 +22,17 @@ BARS = {0: 6, 1: 2, 2: 1}
 ROMS = {0: 0x30, 1: 0x38}
 _SUBSYSTEMS = {0: 0x2C, 2: 0x40}
 _STATUS_CAPABILITIES = 0x10
+_EXTENDED = 0x100
 _POINTERS = {0: 0x34, 1: 0x34, 2: 0x14}
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """One entry of the extended capability list."""
+
+    id: int
+    version: int
+    offset: int
 
 
 def read_function(
@@ -61,6 +72,22 @@ def read_capabilities(config: bytes) -> Iterator[Capability]:
         seen.add(offset)
         yield Capability(id=config[offset], offset=offset)
         offset = config[offset + 1] & 0xFC
+
+
+def read_extended(config: bytes) -> Iterator[Extended]:
+    """Follow the extended capability list, which begins at 0x100; source: PCIe 3.0 §7.9.
+
+    It ends at an offset that is 0 or was followed before, or beyond the bytes.
+    """
+    seen: set[int] = set()
+    offset = _EXTENDED
+    while _EXTENDED <= offset <= len(config) - 4 and offset not in seen:
+        seen.add(offset)
+        word = _dword(config, offset)
+        if word in (0, 0xFFFFFFFF):
+            return
+        yield Extended(id=word & 0xFFFF, version=word >> 16 & 0xF, offset=offset)
+        offset = word >> 20 & 0xFFC
 
 
 def placed_bars(config: bytes) -> dict[int, tuple[BarKind, bool, int]]:

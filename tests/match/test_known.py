@@ -34,7 +34,7 @@ def refusal(machine: Machine) -> str:
 )
 def test_what_is_needed_is_named_with_why_and_how(what: str) -> None:
     said = refusal(lacking(what))
-    assert f"error[E0307]: {what} is unknown: it hid (from sysfs)" in said
+    assert f"error[E0307]: {what}: not known: it hid (from sysfs)" in said
     assert "hint: 'metaos probe sysfs' as root reads it, or boot the discoverer" in said
 
 
