@@ -11,7 +11,6 @@ from metaos.probe.machine import Function
 PCI_IDS = (Path("/usr/share/misc/pci.ids"), Path("/usr/share/hwdata/pci.ids"))
 
 
-@cache
 def _lines() -> tuple[str, ...]:
     path = next((p for p in PCI_IDS if p.is_file()), None)
     return tuple(path.read_text("utf-8", "replace").splitlines()) if path else ()

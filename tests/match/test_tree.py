@@ -26,7 +26,7 @@ PC = read_machine(TESTS / "data" / "machines" / "pc-e1000.json")
 @pytest.fixture(autouse=True)
 def nameless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As where pci.ids is not installed: its names differ from one Debian to another."""
-    caches = (names._lines, names._names, names._classes)
+    caches = (names._names, names._classes)
     monkeypatch.setattr(names, "PCI_IDS", ())
     for cached in caches:
         cached.cache_clear()
