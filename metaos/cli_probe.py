@@ -49,6 +49,10 @@ def probe(ctx: typer.Context) -> None:
 @app.command(options_metavar=WITH_QEMU)
 def qemu(
     ctx: typer.Context,
+    qmp: Annotated[
+        str | None,
+        typer.Option(help="Read the machine that runs behind this control socket instead."),
+    ] = None,
     target: Target = None,
     output: MachineOutput = MACHINE,
     accel: Accel = "auto",
@@ -57,11 +61,21 @@ def qemu(
     system: SystemFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """A QEMU machine: a boot image runs on it and reads it."""
+    """A QEMU machine: a boot image runs on it and reads it; or one that runs, over QMP."""
+    say = progress(quiet)
+    if qmp is not None:
+        if target is not None or ctx.obj is not None:
+            raise MetaosError(
+                "--qmp reads a machine that runs: it takes no --target and no QEMU arguments",
+                exit_code=Exit.USAGE,
+            )
+        from metaos.probe.running import probe_running
+
+        write(probe_running(qmp, timeout), output, say)
+        return
     source = cli_build.Source(
         probe=True, target=target, arguments=qemu_arguments(ctx), accel=accel, timeout=timeout
     )
-    say = progress(quiet)
     write(cli_build.machine_of(source, system, tuple(patterns or ()), say), output, say)
 
 
