@@ -36,8 +36,9 @@ from metaos.probe.machine import (
 )
 from metaos.probe.qemu import parse_tree
 
-CONFIG_ADDRESS = 0xCF8
-CONFIG_DATA = 0xCFC
+SELECT = 0xCF8
+"""The port that selects a configuration register, and the one that then is it."""
+SELECTED = 0xCFC
 _CONFIG_BYTES = 256
 _NOT_STARTED = ("prelaunch", "inmigrate", "preconfig")
 _PORT_READ = re.compile(r"\[0x[0-9a-f]+\] = 0x([0-9a-f]{1,8})\b")
@@ -197,13 +198,13 @@ def _functions(vm: Monitor, lost: _Lost) -> list[Function]:
             error
         )
     devices = {device.address: device for bus in buses for device in _below(bus.devices)}
-    selected = _port(vm, CONFIG_ADDRESS)
+    selected = _port(vm, SELECT)
     try:
         read = [_function(vm, devices[address], lost) for address in sorted(devices)]
     finally:
         with contextlib.suppress(MetaosError):  # the error that is under way says more
             vm.extend(max(_BACK_SECONDS, vm.left))
-            vm.hmp(f"o /w {CONFIG_ADDRESS:#x} {selected:#x}")
+            vm.hmp(f"o /w {SELECT:#x} {selected:#x}")
     return [function for function in read if function is not None]
 
 
@@ -227,8 +228,8 @@ def _function(vm: Monitor, device: _Device, lost: _Lost) -> Function | None:
     place = 1 << 31 | device.bus << 16 | device.slot << 11 | device.function << 8
     config = bytearray()
     for offset in range(0, _CONFIG_BYTES, 4):
-        vm.hmp(f"o /w {CONFIG_ADDRESS:#x} {place | offset:#x}")
-        config += _port(vm, CONFIG_DATA).to_bytes(4, "little")
+        vm.hmp(f"o /w {SELECT:#x} {place | offset:#x}")
+        config += _port(vm, SELECTED).to_bytes(4, "little")
     ids = device.id.vendor | device.id.device << 16
     if int.from_bytes(config[:4], "little") != ids:
         reason = "its bridge does not forward to it: has the firmware finished?"
