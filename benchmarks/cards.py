@@ -92,8 +92,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One card. `turn` is its part of a steady turn; `asked.instructions` are the whole turn's
-    as executed, the consoles included: what an answered frame costs.
+    """One card. `turn` is its part of a steady turn; `asked.instructions` are the whole turn's,
+    the consoles included, as executed for an answered frame: every iteration of a string
+    instruction is one.
 
     `boot` are instructions from the boot sector to steady, without those of waiting.
     """
@@ -168,28 +169,36 @@ def ask(path: Path, image: Image, echoes: int) -> Asked:
         answered, lost = in_flight(machine, echoes)
         machine.drain()  # the last answer is here before the turn that gave it is over
         end = machine.counters()
-    quiet = [per(n, turns_between(start, idle)) for n in accesses(start, idle, guarded)]
-    turns = turns_between(idle, end)
-    busy = [
-        per(n - q * (turns - answered), answered)
-        for n, q in zip(accesses(idle, end, guarded), quiet, strict=True)
-    ]
-    executed = end.owners["steady"].instructions - idle.owners["steady"].instructions
+    turns = turns_between(start, idle)
+    quiet = tuple(count / max(turns, 1) for count in done(start, idle, guarded))
+    busy = a_frame(done(idle, end, guarded), quiet, turns_between(idle, end), answered)
     return Asked(
         echoes=echoes,
         lost=lost,
-        instructions=round(per(executed, turns), 2),
-        reads=round(busy[0], 2),
-        writes=round(busy[1], 2),
-        idle_reads=round(quiet[0], 2),
-        idle_writes=round(quiet[1], 2),
+        instructions=round(busy[0], 2),
+        reads=round(busy[1], 2),
+        writes=round(busy[2], 2),
+        idle_reads=round(quiet[1], 2),
+        idle_writes=round(quiet[2], 2),
         branches=end.branches_after,
     )
 
 
-def per(count: float, things: int) -> float:
-    """How many of `count` fall to one thing."""
-    return count / max(things, 1)
+def a_frame(
+    counts: Sequence[float], quiet: Sequence[float], turns: int, answered: int
+) -> tuple[float, ...]:
+    """What an answered frame costs, of counts of `turns` turns, most of which were idle.
+
+    The turn that answers it, and what others have more than an idle one for its sake.
+    """
+    idle = turns - answered
+    return tuple((n - idle * q) / max(answered, 1) for n, q in zip(counts, quiet, strict=True))
+
+
+def done(before: Counters, after: Counters, guarded: tuple[int, int]) -> tuple[int, int, int]:
+    """Instructions, reads and writes of the steady phase between two looks at the counters."""
+    a, b = before.owners["steady"], after.owners["steady"]
+    return (b.instructions - a.instructions, *accesses(before, after, guarded))
 
 
 def guarded_port_accesses(image: Image) -> tuple[int, int]:
@@ -226,7 +235,7 @@ def _lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
     peers = [peer(row) for row in rows]
     yield "instructions of the card's turn", [f"{r.turn:,}" for r in rows]
     yield (
-        "instructions of the whole turn that answers a frame, consoles included",
+        "instructions executed for an answered frame, consoles included",
         [f"{r.asked.instructions:,g}" for r in rows],
     )
     yield (

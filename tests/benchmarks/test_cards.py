@@ -13,6 +13,7 @@ from benchmarks.cards import (
     PEERS,
     Asked,
     Row,
+    a_frame,
     accesses,
     guarded_port_accesses,
     machines,
@@ -80,6 +81,13 @@ def test_a_shut_port_access_is_executed_and_is_none() -> None:
     after = looked(150, port_reads=300 + 4, port_writes=150 + 9)
     assert accesses(before, after, (2, 1)) == (4, 9)
     assert accesses(before, after, (0, 0)) == (104, 59)
+
+
+def test_a_frame_costs_its_turn_and_what_it_makes_others_do() -> None:
+    """Of 100 turns 90 are idle, with 5 instructions and a read each."""
+    counts = (90 * 5 + 10 * 25, 90 + 10 * 3, 10 * 2)
+    assert a_frame(counts, (5.0, 1.0, 0.0), 100, 10) == (25.0, 3.0, 2.0)
+    assert a_frame((0, 0, 0), (0.0, 0.0, 0.0), 0, 0) == (0.0, 0.0, 0.0)
 
 
 def test_a_card_that_meets_its_goals() -> None:
