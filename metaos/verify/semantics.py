@@ -247,13 +247,19 @@ def _count(b: Value, bits: int) -> int | None:
 
 
 def _shift_of(f: Callable[[Value, Value, int], Value]) -> Rule:
-    """`op a, count` and, for one operand, a count of 1; BMI2's `op a, b, count`."""
+    """`op a, count` and, for one operand, a count of 1; BMI2's `op a, b, count`, without flags.
+
+    A count of 0 leaves the flags, any other sets ZF and SF by the result (Intel SDM vol. 2, SAL).
+    """
 
     def rule(walker: Walker, operands: Any) -> None:
         bits = operands[0].size * 8
         count = walker.read(operands[-1]) if len(operands) > 1 else known(1)
         source = operands[1] if len(operands) == 3 else operands[0]
-        walker.write(operands[0], f(walker.read(source), count, bits))
+        result = f(walker.read(source), count, bits)
+        walker.write(operands[0], result)
+        if len(operands) < 3 and _count(count, bits):
+            walker.flags = Flags(result, known(0), bits, valid=RESULT)
 
     return rule
 
@@ -330,4 +336,7 @@ RULES: dict[str, Rule] = {
 
 _SETTING = ("add", "adc", "sub", "sbb", "and", "or", "xor", "neg", "cmp", "test", "bt")
 FOLLOWED = KEEP_FLAGS | {*_SETTING, *(k + c for k in ("cmov", "set") for c in CONDITIONS)}
-"""Instructions after which the walker's flags are right; before any other they are dropped."""
+"""Instructions after which the walker's flags are right; before any other they are dropped.
+
+A shift is another: only by a count that is known does it leave flags.
+"""

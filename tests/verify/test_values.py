@@ -162,5 +162,25 @@ def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
     assert walker.registers.read("rdx") == known(0x200000)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shift", "said"),
+    [
+        (4, "shr ecx, 2", known(7)),
+        (3, "shr ecx, 2", known(5)),
+        (4, "shl cl, 6", known(5)),
+        (4, "shr ecx, 32", Value(frozenset({5, 7}))),  # no shift at all: the flags before it
+    ],
+)
+def test_a_condition_follows_a_shift(kind: int, shift: str, said: Value) -> None:
+    """As a row's kind is tested where its bit has become a count."""
+    text = f"mov ecx, {kind}\nmov edx, 5\nmov esi, 7\n{shift}\nmov edi, 0x200110\ncmovne edx, esi"
+    image = handmade(steady=text)
+    steady = straight_lines(image)[-1]
+    walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
+    for step in steady.steps:
+        walker.take(step)
+    assert walker.registers.read("rdx") == said
+
+
 def test_code_is_assembled_where_it_stands() -> None:
     assert len(placed(f"mov eax, dword ptr [{ROWS:#x}]", 5)) in (6, 9)
