@@ -126,7 +126,11 @@ def _things(all_rows: Sequence[tuple[int, str]], source: str) -> Iterator[Found 
             segment = low[start.start() : end]
             last = end == len(low)
             span = Span(source, number, start.start() + 1, max(end, start.start() + 1) + 1)
-            yield _thing(segment, _following(all_rows, index) if last else (), number, span)
+            thing = _line_in(segment, _following(all_rows, index) if last else ())
+            if isinstance(thing, Line):
+                yield Found(thing, number)
+            else:
+                yield Damaged(int(start["number"].translate(_MISTYPED), 16), span, thing)
 
 
 def _following(all_rows: Sequence[tuple[int, str]], index: int) -> tuple[str, ...]:
@@ -140,8 +144,9 @@ def _following(all_rows: Sequence[tuple[int, str]], index: int) -> tuple[str, ..
     return tuple(rest)
 
 
-def _thing(segment: str, rest: tuple[str, ...], row: int, span: Span) -> Found | Damaged:
-    """The line that begins in `segment`, which a terminal may have wrapped into `rest`."""
+def _line_in(segment: str, rest: tuple[str, ...]) -> Line | str:
+    """The line that begins in `segment`, which a terminal may have wrapped into `rest`; or what
+    is wrong with it."""
     texts = [segment]
     why = ""
     for more in ("", *rest):
@@ -150,11 +155,9 @@ def _thing(segment: str, rest: tuple[str, ...], row: int, span: Span) -> Found |
         for text in texts:
             result = _line(text[:_LONGEST])
             if isinstance(result, Line):
-                return Found(result, row)
+                return result
             why = why or result
-    number = _START.match(segment)
-    assert number is not None
-    return Damaged(int(number["number"].translate(_MISTYPED), 16), span, why)
+    return why
 
 
 def _line(text: str) -> Line | str:

@@ -165,12 +165,12 @@ def test_a_gap_that_may_hide_a_function_says_so() -> None:
 
 def test_a_log_cut_anywhere_is_used() -> None:
     text = "\n".join(LINES)
-    for cut in range(30, len(text) - 1, 97):
+    for cut in range(30, len(text) - 1, 331):
         found = machine(text[:cut])
         assert "acpi tables" in unknown(found), cut
         for f in found.functions:
             assert f.address in {x.address for x in whole().functions}
-    for cut in range(30, len(text) - 200, 97):
+    for cut in range(30, len(text) - 200, 331):
         assert unknown(machine(text[cut:])), cut
 
 
