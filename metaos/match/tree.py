@@ -11,6 +11,8 @@ import msgspec
 
 from metaos.emit.target import cpu_features
 from metaos.match.names import class_name, device_name
+from metaos.probe.acpi import read_acpi
+from metaos.probe.acpi_tables import Acpi
 from metaos.probe.bridge import Bridge, Forwarded, read_bridge
 from metaos.probe.capabilities import capability_name, extended_name
 from metaos.probe.header import read_extended
@@ -89,13 +91,14 @@ class ShownBus(_Shown, frozen=True, kw_only=True):
 
 
 class ShownMachine(_Shown, frozen=True, kw_only=True):
-    """All of a machine file but the raw bytes; `tables` are signatures."""
+    """All of a machine file but the raw bytes; `tables` are signatures, `acpi` what they say."""
 
     processor: ShownProcessor
     memory: tuple[MemoryRange, ...]
     buses: tuple[ShownBus, ...]
     legacy: tuple[Legacy, ...]
     tables: tuple[str, ...]
+    acpi: Acpi
     learnt: tuple[Learnt, ...]
     emulator: Emulator | None
     unknown: tuple[Unknown, ...]
@@ -117,6 +120,7 @@ def tree(machine: Machine) -> ShownMachine:
         buses=_Buses(machine).roots(),
         legacy=machine.legacy,
         tables=tuple(table.signature for table in machine.acpi),
+        acpi=read_acpi(machine.acpi),
         learnt=machine.learnt,
         emulator=machine.emulator,
         unknown=machine.unknown,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from metaos.match.tree import tree
 from metaos.probe.acpi import read_acpi
 from metaos.probe.acpi_tables import (
     Acpi,
@@ -60,6 +62,14 @@ def test_a_q35_machine_of_qemu() -> None:
     assert "config space at 0xb0000000: buses 00 to ff" in lines
     assert "PM timer at port 0x608, 24 bits count" in lines
     assert "I/O APIC 0 at 0xfec00000, lines from 0" in lines
+
+
+def test_what_the_tables_say_is_shown_as_json_too() -> None:
+    shown = msgspec.json.decode(msgspec.json.encode(tree(read_machine(MACHINES / "q35-bridge.json"))))
+    assert shown["acpi"]["ecam"] == [
+        {"base": 0xB0000000, "segment": 0, "first_bus": 0, "last_bus": 0xFF}
+    ]
+    assert shown["acpi"]["madt"]["io_apics"][0]["address"] == 0xFEC00000
 
 
 def test_interrupt_controllers_and_processors() -> None:
