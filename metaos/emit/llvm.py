@@ -7,6 +7,7 @@ stay conditional moves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
@@ -59,6 +60,7 @@ class _Emission:
         kinds = {(op.kind, *op.args[:2]) for op in program.ops if len(op.args) == 2}
         self.carries = {k[1:] for k in kinds if k[0] == "carry"}
         self.borrows = {k[1:] for k in kinds if k[0] == "ult" and ("sub", *k[1:]) in kinds}
+        self.follows: dict[tuple[str, Op, Op], Any] = {}
         self.debug = _Debug(self.module, self.function)
 
     def run(self) -> ir.Module:
@@ -215,10 +217,25 @@ class _Emission:
 
     def string(self, op: Op, text: str, pointer: str) -> Any:
         port, count, address = (self.of(x) for x in op.args)
+        address = self.follows.get((op.kind, op.args[1], op.args[2]), address)
         both = ir.LiteralStructType((_int(64), _int(64)))
         constraints = f"={{{pointer}}},={{rcx}},{{dx}},0,1,~{{memory}}"
-        return self.asm(both, f"rep {text}{_LETTER[op.value]}", constraints,
-                        [port, address, count])  # fmt: skip
+        moved = self.asm(both, f"rep {text}{_LETTER[op.value]}", constraints,
+                         [port, address, count])  # fmt: skip
+        self.follow(op, moved)
+        return moved
+
+    def follow(self, op: Op, moved: Any) -> None:
+        """The place behind one item is where the pointer is then, if the item moved; if not, what
+        is guarded alike does not move from there either."""
+        count, place = op.args[1], op.args[2]
+        single = count.kind == "zext" and count.args[0].bits == 1
+        if not single or place.kind != "address" or place.args or place.address is None:
+            return
+        behind = replace(place.address, offset=place.address.offset + op.value // 8)
+        for other in self.program.ops:
+            if other.kind == "address" and other.address == behind and not other.args:
+                self.follows[op.kind, count, other] = self.b.extract_value(moved, 0)
 
     def ins(self, op: Op) -> Any:
         return self.string(op, "ins", "rdi")

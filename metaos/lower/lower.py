@@ -32,7 +32,7 @@ from metaos.lower.text import (
     literal,
     write_report,
 )
-from metaos.lower.turn import Turn
+from metaos.lower.turn import Splice, Turn
 from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
@@ -146,21 +146,24 @@ def _steady(work: Work) -> None:
         mine = Mine(int(role.interface.ip), device.symbol("mac"), device.folded.get("mac"))
         carried = carried_by(role, work.bindings.services)
         services = Services(carried, work.bindings.patterns.layouts, mine)
-        builder = Builder(device.address, "steady")
-        Turn(device, builder, services, None).lower()
-        work.programs.append(builder.finish())
+        _turn(work, device, "steady", services, None)
     for device in work.others():
-        builder = Builder(device.address, "steady")
-        Turn(device, builder, _no_frames, None).lower()
-        work.programs.append(builder.finish())
+        _turn(work, device, "steady", _no_frames, None)
     banner = _banner(work)
     if banner is None:
         return
     for device in work.consoles():
         cursor = device.symbol("banner.at")
-        builder = Builder(device.address, "steady")
-        Turn(device, builder, _no_frames, Shown(banner, cursor)).lower()
-        work.programs.append(builder.finish())
+        _turn(work, device, "steady", _no_frames, Shown(banner, cursor))
+
+
+def _turn(work: Work, device: DevicePlan, phase: str, frames: Splice, text: Shown | None) -> None:
+    """A device's turn in a phase: its program, and the constants that it sends to ports."""
+    builder = Builder(device.address, phase)
+    turn = Turn(device, builder, frames, text)
+    turn.lower()
+    work.programs.append(builder.finish())
+    work.data += turn.constants.data(device.address, phase)
 
 
 def _banner(work: Work) -> str | None:
@@ -198,10 +201,8 @@ def _report(work: Work) -> None:
             work.places.append(place)
     work.programs.append(builder.finish())
     for device in consoles:
-        builder = Builder(device.address, "report")
         shown = Shown(REPORT, device.symbol("report.at"))
-        Turn(device, builder, _no_frames, shown).lower()
-        work.programs.append(builder.finish())
+        _turn(work, device, "report", _no_frames, shown)
 
 
 def _no_frames(builder: Builder, frame: Frame) -> tuple[Op, Op]:

@@ -6,12 +6,13 @@ scratch instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from metaos.errors import MetaosError
+from metaos.errors import MetaosError, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
+from metaos.link.parts import Datum, DatumLine
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import OPERATIONS
@@ -62,6 +63,29 @@ class Frame:
         return builder.load(bits, ABSOLUTE, offset, (self.base,))
 
 
+@dataclass(slots=True)
+class Constants:
+    """Numbers that guarded port writes send, in the order of the line: a datum of the phase."""
+
+    symbol: str
+    said: list[tuple[bytes, Span]] = field(default_factory=list)
+
+    def address(self, builder: Builder, node: s.Expr, value: Op) -> Op:
+        """Where a constant lies; the next one is behind it, so that one pointer serves both."""
+        offset = sum(len(data) for data, _ in self.said)
+        self.said.append((value.value.to_bytes(value.bits // 8, "little"), node.span))
+        return builder.address(self.symbol, offset)
+
+    def data(self, device: str, phase: str) -> tuple[Datum, ...]:
+        """The datum, if there is a constant."""
+        lines, at = list[DatumLine](), 0
+        for one, span in self.said:
+            lines.append(DatumLine(at, at + len(one), device, "constant", span))
+            at += len(one)
+        whole = b"".join(one for one, _ in self.said)
+        return (Datum(self.symbol, (phase,), whole, 1, (), tuple(lines)),) if whole else ()
+
+
 class Text(Protocol):
     """What a console shows: a stream of characters of 8 bits.
 
@@ -89,6 +113,7 @@ class Values:
         self.loaded: dict[tuple[str, Op | None], Op] = {}
         self.sums: set[tuple[str, int]] = set()
         self.written: set[str] = set()
+        self.constants = Constants(f"{plan.address}.{builder.phase}.constants")
         self.guard = Cond(())  # of the `when` block that is being lowered
 
     # -- gates and conditions
@@ -424,15 +449,23 @@ class Values:
                 self.b.output(port, value)
                 return
             count = self.b.zext(self.truth(guard), 64)
-            self.b.outs(port, count, self.memory_of(value), register.bits)
+            self.b.outs(port, count, self.memory_of(node, value), register.bits)
         else:
             raise fail(node.span, "E0418", "config space is reached by rows, not in a turn")
 
-    def memory_of(self, value: Op) -> Op:
+    def is_kept(self, symbol: str) -> bool:
+        """Whether a state still holds what the turn began with."""
+        names = [n.name for n in self.plan.states.values() if n.symbol == symbol and not n.count]
+        return bool(names) and names[0] not in self.written
+
+    def memory_of(self, node: s.Expr, value: Op) -> Op:
         """Where a value lies: where it was just loaded from, if nothing else writes there."""
         at = value.address if value.kind == "load" and not value.ordered else None
-        if at is not None and self.text is not None and at.symbol == self.text.symbol:
+        shown = self.text.symbol if self.text is not None else None
+        if at is not None and (at.symbol == shown or self.is_kept(at.symbol)):
             return self.b.address(at.symbol, at.offset, value.args)
+        if value.kind == "const":
+            return self.constants.address(self.b, node, value)
         latch = self.plan.symbol("port.latch")
         self.b.store(value, latch, 4)
         return self.b.address(latch, 4)

@@ -10,6 +10,7 @@ but a `Violation` in the report, and `exit_code` says 4.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -231,6 +232,14 @@ def _with_gated(idle: Accesses, touches: tuple[Touches, ...] | list[Touches]) ->
     )
 
 
+def _repeats(report: AuditReport) -> Iterator[str]:
+    """The blocks that the steady phase moves by one instruction, with their largest counts."""
+    blocks = {at: n for at, n in report.largest_repeats.items() if n > 1 and at[:6] == "steady"}
+    if blocks:
+        most = ", ".join(f"{count} at {place.split()[0]}" for place, count in blocks.items())
+        yield f"  largest blocks     {most}"
+
+
 def render(report: AuditReport) -> str:
     """The audit for a person."""
     idle, answered = report.device_accesses.idle, report.device_accesses.answered
@@ -251,6 +260,7 @@ def render(report: AuditReport) -> str:
         f" {report.indirect_branches} indirect, {report.calls} calls",
         f"  indexed operands   {report.indexed_bounded} proved to stay in their place,"
         f" {report.indexed_unbounded} reads by their type only",
+        *_repeats(report),
         f"  unattributed       {report.unattributed_bytes} bytes",
         *(
             f"  {d.address}  {d.pattern}: {d.content} bytes"

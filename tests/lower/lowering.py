@@ -16,6 +16,7 @@ from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ports, Ram
 from metaos.ir.interpret import run as interpret
 from metaos.ir.program import Op, Program
+from metaos.link.parts import Datum
 from metaos.lower.headers import Mine
 from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.services import Services
@@ -76,10 +77,16 @@ def turned(
 ) -> Program:
     """A device's turn as a program."""
     builder = Builder(device.address, "steady")
-    Turn(device, builder, services or _unanswered, text).lower()
+    turn = Turn(device, builder, services or _unanswered, text)
+    turn.lower()
     program = builder.finish()
     check(program)
+    _SENT[program] = turn.constants.data(device.address, "steady")
     return program
+
+
+_SENT: dict[Program, tuple[Datum, ...]] = {}
+"""The constants that go with a program."""
 
 
 def _unanswered(builder: Builder, frame: Frame) -> tuple[Op, Op]:
@@ -108,8 +115,9 @@ def placed(
 def run(
     program: Program, regions: Mapping[str, tuple[int, Ram]], ports: Ports | None = None
 ) -> dict[Op, int]:
-    """One turn of a program over its places."""
-    return interpret(program, Memory(regions), ports=ports)
+    """One turn of a program over its places, and the constants that go with it."""
+    sent = {d.name: (BASE - 0x1000, Ram(d.data, writable=False)) for d in _SENT.get(program, ())}
+    return interpret(program, Memory({**regions, **sent}), ports=ports)
 
 
 def number(regions: Mapping[str, tuple[int, Ram]], symbol: str, size: int = 0) -> int:
