@@ -65,7 +65,8 @@ def test_a_q35_machine_of_qemu() -> None:
 
 
 def test_what_the_tables_say_is_shown_as_json_too() -> None:
-    shown = msgspec.json.decode(msgspec.json.encode(tree(read_machine(MACHINES / "q35-bridge.json"))))
+    machine = read_machine(MACHINES / "q35-bridge.json")
+    shown = msgspec.json.decode(msgspec.json.encode(tree(machine)))
     assert shown["acpi"]["ecam"] == [
         {"base": 0xB0000000, "segment": 0, "first_bus": 0, "last_bus": 0xFF}
     ]
