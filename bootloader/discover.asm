@@ -53,6 +53,8 @@ ACCESS_CONFIG8  equ 3
 ACCESS_CONFIG16 equ 4
 ACCESS_CONFIG32 equ 5
 ACCESS_MEMORY32 equ 6
+ACCESS_MEMORY8  equ 7
+ACCESS_MEMORY16 equ 8
 
 ; Variables, in low memory that the firmware leaves free.
         absolute 0x600
@@ -1079,7 +1081,7 @@ read_place:
         xor     eax, eax
         jmp     [.ways + si]
 .ways:
-        dw      .byte, .word, .dword, .byte, .word, .dword, .memory
+        dw      .byte, .word, .dword, .byte, .word, .dword, .memory, .memory8, .memory16
 .byte:
         in      al, dx
         ret
@@ -1094,6 +1096,16 @@ read_place:
         call    reach
         mov     eax, [esi]
         jmp     leave_reach
+.memory8:
+        mov     esi, [bp + ROW_PLACE]
+        call    reach
+        movzx   eax, byte [esi]
+        jmp     leave_reach
+.memory16:
+        mov     esi, [bp + ROW_PLACE]
+        call    reach
+        movzx   eax, word [esi]
+        jmp     leave_reach
 
 ; Write ecx to the place of the row at bp.
 write_place:
@@ -1101,7 +1113,7 @@ write_place:
         mov     eax, ecx
         jmp     [.ways + si]
 .ways:
-        dw      .byte, .word, .dword, .byte, .word, .dword, .memory
+        dw      .byte, .word, .dword, .byte, .word, .dword, .memory, .memory8, .memory16
 .byte:
         out     dx, al
         ret
@@ -1115,6 +1127,16 @@ write_place:
         mov     esi, [bp + ROW_PLACE]
         call    reach
         mov     [esi], ecx
+        jmp     leave_reach
+.memory8:
+        mov     esi, [bp + ROW_PLACE]
+        call    reach
+        mov     [esi], cl
+        jmp     leave_reach
+.memory16:
+        mov     esi, [bp + ROW_PLACE]
+        call    reach
+        mov     [esi], cx
         jmp     leave_reach
 
 ; dx = the port of the row's place, selected first if it is configuration space;

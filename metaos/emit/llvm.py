@@ -192,7 +192,7 @@ class _Emission:
         return store
 
     def fence(self, op: Op) -> Any:
-        return self.b.fence("seq_cst")
+        return self.b.asm(ir.FunctionType(ir.VoidType(), ()), "mfence", "~{memory}", (), True)
 
     def barrier(self, op: Op) -> Any:
         return self.b.asm(ir.FunctionType(ir.VoidType(), ()), "", "~{memory}", (), True)

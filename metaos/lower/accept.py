@@ -5,8 +5,8 @@ from __future__ import annotations
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
 from metaos.lower.headers import FieldAt, Headers, Node
+from metaos.lower.known import fail
 from metaos.lower.masks import Masks
-from metaos.lower.plan import fail
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.plan import fail
+from metaos.lower.known import fail
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import OPERATIONS

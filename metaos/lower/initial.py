@@ -6,9 +6,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 from metaos.link.parts import Fill
-from metaos.lower.plan import DevicePlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import walk
 
 
 def fills(
@@ -26,7 +28,7 @@ def fills(
         return _progression(device, initial, count, stride, 0, scale)
     if not isinstance(initial, s.Record):
         raise fail(initial.span, "E0480", "a table starts as { field = value, ... }")
-    if stride % 4:
+    if stride % 4 and (stride % 2 or layout.size != 2):
         text = f"elements of {stride} bytes begin as zeros: values are of 4 bytes"
         raise fail(initial.span, "E0486", text)
     result: list[Fill] = []
@@ -36,18 +38,26 @@ def fills(
         if field is None:
             raise fail(part.span, "E0414", f"no field '{part.name}' in '{layout.name}'")
         offset, low = field.low // 32 * 4, field.low % 32
-        if part.value is None or isinstance(part.value, s.Number):
-            value = 1 if part.value is None else part.value.value
+        value = 1 if part.value is None else _constant(device, part.value)
+        if value is not None:
             for at, word in enumerate(_words(value << low)):
                 flags[offset + 4 * at] = flags.get(offset + 4 * at, 0) | word
         elif low:
             raise fail(part.span, "E0481", "a field that varies starts at a 32-bit boundary")
         else:
+            assert part.value is not None
             result += _progression(device, part.value, count, stride, offset, 0)
     # Two fills of one word would overwrite each other.
     result = [replace(fill, value=fill.value + flags.pop(fill.offset, 0)) for fill in result]
     result += [Fill(at, count, stride, value) for at, value in flags.items() if value]
     return tuple(result)
+
+
+def _constant(device: DevicePlan, node: s.Expr) -> int | None:
+    """A value that is the same for every element; None for another."""
+    if any(isinstance(n, s.Reference) or n == s.Name("i", n.span) for n in walk(node)):
+        return None
+    return number(node, device.device, device.facts.values)
 
 
 def _words(value: int) -> list[int]:
@@ -76,14 +86,14 @@ def _progression(
 
 def _value(device: DevicePlan, node: s.Expr, i: int) -> tuple[int, str]:
     """A number and the symbol it is relative to."""
-    names = {**device.numbers, "i": i}
+    names = {**device.facts.values, "i": i}
     match node:
         case s.Reference(of=s.Name(text=text)) if text in device.tables:
-            return 0, device.tables[text].symbol
+            return device.tables[text].offset, device.tables[text].symbol
         case s.Reference(of=s.Index(of=s.Name(text=text), index=index)) if text in device.tables:
             table = device.tables[text]
             at = number(index, device.device, names)
             if not 0 <= at < table.count:
                 raise fail(node.span, "E0484", f"'{text}' has no element {at}")
-            return at * table.stride, table.symbol
+            return table.offset + at * table.stride, table.symbol
     return number(node, device.device, names), ""

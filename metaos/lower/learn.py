@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from metaos.lower.plan import DevicePlan, fail, kept_field, plan
-from metaos.lower.rows import RowLowering, config_address
+from metaos.lower.known import fail, kept_field
+from metaos.lower.plan import DevicePlan, plan
+from metaos.lower.rows import Cell, RowLowering, config_address
 from metaos.lower.text import Texts
 from metaos.match.bind import Binding, bind_devices
 from metaos.pattern import syntax as s
@@ -16,7 +17,9 @@ ACCESS = {
     "port16": Access.PORT16,
     "port32": Access.PORT32,
     "config": Access.CONFIG32,
-    "mem": Access.MEMORY32,
+    "mem8": Access.MEMORY8,
+    "mem16": Access.MEMORY16,
+    "mem32": Access.MEMORY32,
 }
 
 
@@ -36,13 +39,13 @@ def _rows(binding: Binding, device: DevicePlan, block: s.Learn, first: int) -> l
     result: list[LearnRow] = []
     for row in block.rows:
         if isinstance(row, s.Keep):
-            low, bits = kept_field(row, device.registers)
+            low, bits, _ = kept_field(row, device.pattern)
             node = row.value.of if isinstance(row.value, s.Member) else row.value
             space, place = lowering.read_place(node)
             result.append(
                 LearnRow(
                     kind(Action.KEEP, ACCESS[space]),
-                    place,
+                    _physical(device, place, row),
                     mask=((1 << bits) - 1) << low,
                     id=first + len(result) + 1,
                     device=device.address,
@@ -53,8 +56,20 @@ def _rows(binding: Binding, device: DevicePlan, block: s.Learn, first: int) -> l
             continue
         for made in lowering.lower((row,)):
             space = made.kind.partition(".")[0]
-            if made.place.symbol or made.value.symbol:
-                raise fail(row.span, "E0490", "a learn row writes ports and config space")
+            if made.value.symbol:
+                raise fail(row.span, "E0490", "a learn row writes numbers")
             write = kind(Action.WRITE, ACCESS[space])
-            result.append(LearnRow(write, made.place.value, made.value.value))
+            result.append(LearnRow(write, _physical(device, made.place, row), made.value.value))
     return result
+
+
+def _physical(device: DevicePlan, place: Cell, row: s.Keep | s.Write) -> int:
+    """Where the discoverer reaches a place: it knows windows where firmware put them."""
+    if not place.symbol:
+        return place.value
+    window = next(w for name, w in device.windows.items() if device.symbol(name) == place.symbol)
+    at = window.physical + place.value
+    if not window.physical or at >> 32:
+        text = f"{device.address}: the window lies at {window.physical:#x}"
+        raise fail(row.span, "E0492", text, "the discoverer reaches memory from 1 up to 4 GiB")
+    return at

@@ -15,8 +15,9 @@ from metaos.ir.program import Op, Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Window
 from metaos.lower.headers import Mine
+from metaos.lower.known import fail
 from metaos.lower.places import device_places, platform_places, ports, windows
-from metaos.lower.plan import DevicePlan, fail, plan
+from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.platform import feature_row, function_guards, init_rows, memory_row, sequence_rows
 from metaos.lower.rows import Row
 from metaos.lower.services import Services

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from metaos.link.manifest import PortRange
-from metaos.link.parts import PHASES, Place, Window
+from metaos.link.parts import PHASES, Fill, Place, Window
 from metaos.lower.initial import fills
-from metaos.lower.plan import DevicePlan
+from metaos.lower.plan import DevicePlan, TablePlan
 from metaos.lower.rows import Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks
 from metaos.lower.text import FAULT, FAULT_SIZE
@@ -41,16 +43,17 @@ def device_places(work: Work) -> None:
         phases = ("steady", "report") if device in consoles else ("init", "steady")
         _extra_places(work, device, used, phases)
         for table in device.tables.values():
-            if table.window:
+            if table.window or table.inside:
                 continue
-            made = fills(device, table.node.initial, table.count, table.stride, table.layout)
+            inner = [t for t in device.tables.values() if t.inside == table.name]
+            made = tuple(fill for one in (table, *inner) for fill in _table_fills(device, one))
             work.places.append(
                 Place(
                     table.symbol,
                     device.address,
                     table.count * table.stride,
                     table.node.align,
-                    table.layout is not None,
+                    not table.node.element_size or bool(inner),
                     made,
                     table.node.span,
                     phases,
@@ -79,6 +82,12 @@ def device_places(work: Work) -> None:
             )
 
 
+def _table_fills(device: DevicePlan, table: TablePlan) -> tuple[Fill, ...]:
+    """How a table begins, counted from its symbol."""
+    made = fills(device, table.node.initial, table.count, table.stride, table.layout)
+    return tuple(replace(fill, offset=fill.offset + table.offset) for fill in made)
+
+
 def _extra_places(work: Work, device: DevicePlan, used: set[str], phases: tuple[str, ...]) -> None:
     for name, size, where in (
         ("port.latch", 8, phases),
@@ -100,7 +109,7 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
         pages.update(range(start & ~0xFFF, start + size, 0x1000))
 
     spans = {
-        p.symbol(t.window): t.count * t.stride
+        p.symbol(t.window): t.offset + t.count * t.stride
         for p in work.plans
         for t in p.tables.values()
         if t.window

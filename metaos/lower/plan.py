@@ -10,25 +10,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from metaos.errors import MetaosError, Problem, Span
+from metaos.errors import MetaosError
+from metaos.lower.known import Facts, fail, known_facts
 from metaos.match.bind import Binding, Device
 from metaos.match.facts import PortsFact, WindowFact, evaluate, number
 from metaos.pattern import syntax as s
+from metaos.pattern.check_places import MAX_COUNT
 from metaos.pattern.patterns import Pattern
-from metaos.pattern.spell import walk
+from metaos.pattern.spell import spell, walk
 from metaos.probe.machine import Learnt
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """A table's symbol, its elements and, for one in a window, nothing of RAM."""
+    """Where a table lies, `offset` bytes behind `symbol`, and its elements.
+
+    One in a window or inside another table has no RAM of its own.
+    """
 
     name: str
     symbol: str
+    offset: int
     count: int
     stride: int
     layout: s.Layout | None
     window: str
+    inside: str
     node: s.Table
 
 
@@ -60,17 +67,21 @@ class RegisterPlan:
     number: int
     bits: int
     node: s.Register
-    fact: str
+    facts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """All places of one bound device; `folded` are states whose value is known, by name."""
+    """All places of one bound device.
+
+    `facts` is all that is known at build time, by name; `numbers` those of them that are
+    numbers. `folded` are states whose value is known.
+    """
 
     device: Device
     pattern: Pattern
+    facts: Facts
     windows: Mapping[str, WindowFact]
-    ports: Mapping[str, PortsFact]
     numbers: Mapping[str, int]
     tables: Mapping[str, TablePlan]
     states: Mapping[str, StatePlan]
@@ -90,11 +101,6 @@ class DevicePlan:
         return self.pattern.layouts
 
 
-def fail(span: Span, code: str, message: str, hint: str = "") -> MetaosError:
-    """A rule that cannot be lowered; the pipeline adds the source line."""
-    return MetaosError("a pattern cannot be lowered", problems=[Problem(code, message, span, hint)])
-
-
 def plan(
     binding: Binding, learnt: Iterable[Learnt] = (), units: Mapping[str, int] | None = None
 ) -> DevicePlan:
@@ -104,32 +110,21 @@ def plan(
     states give them; without them the image reads them on the machine.
     """
     device, pattern = binding.device, binding.pattern
-    windows: dict[str, WindowFact] = {}
-    ports: dict[str, PortsFact] = {}
-    numbers: dict[str, int] = {}
-    for fact in pattern.of(s.Fact):
-        value = evaluate(fact.value, device, numbers)
-        if fact.type == "window" and isinstance(value, WindowFact):
-            windows[fact.name] = value
-        elif fact.type == "ports" and isinstance(value, int | PortsFact):
-            where = f"{device.kind}.{device.address}"
-            ports[fact.name] = value if isinstance(value, PortsFact) else PortsFact(value, where)
-        elif fact.type.startswith("u") and isinstance(value, int):
-            numbers[fact.name] = value
-        else:
-            raise fail(fact.span, "E0401", f"'{fact.name}' is not of type {fact.type}")
-    tables = {t.name: _table(t, device, pattern) for t in pattern.of(s.Table)}
-    states = _states(device, pattern, tables)
-    registers = _registers(device, pattern, windows, ports, numbers)
-    known = {
-        x.name: x.value for x in learnt if (x.device, x.pattern) == (device.address, pattern.name)
-    }
-    for keep in (row for block in pattern.of(s.Learn) for row in block.rows):
-        if isinstance(keep, s.Keep):
-            low = kept_field(keep, registers)[0]
-            numbers[keep.name] = known[keep.name] >> low if keep.name in known else keep.default
-    folded = _folded(device, pattern, units)
-    return DevicePlan(device, pattern, windows, ports, numbers, tables, states, registers, folded)
+    facts = known_facts(device, pattern, learnt)
+    tables: dict[str, TablePlan] = {}
+    for table in pattern.of(s.Table):
+        tables[table.name] = _table(table, device, pattern, facts, tables)
+    return DevicePlan(
+        device,
+        pattern,
+        facts,
+        facts.windows(),
+        {name: value for name, value in facts.values.items() if isinstance(value, int)},
+        tables,
+        _states(device, pattern, tables),
+        _registers(device, pattern, facts),
+        _folded(device, pattern, units),
+    )
 
 
 def _folded(device: Device, pattern: Pattern, units: Mapping[str, int] | None) -> dict[str, int]:
@@ -147,56 +142,58 @@ def _folded(device: Device, pattern: Pattern, units: Mapping[str, int] | None) -
     return found
 
 
-def kept_field(keep: s.Keep, registers: Mapping[str, RegisterPlan]) -> tuple[int, int]:
-    """The lowest bit and the width of what a `learn` row keeps of its register."""
-    node = keep.value
-    if isinstance(node, s.Member) and isinstance(node.of, s.Name) and node.of.text in registers:
-        for one in registers[node.of.text].node.fields:
-            if one.name == node.name:
-                return one.low, one.bits
-        raise fail(node.span, "E0414", f"no field '{node.name}'")
-    if isinstance(node, s.Name) and node.text in registers:
-        return 0, registers[node.text].bits
-    raise fail(node.span, "E0491", "a learn row keeps a register or a field of one")
-
-
-def _table(node: s.Table, device: Device, pattern: Pattern) -> TablePlan:
+def _table(
+    node: s.Table, device: Device, pattern: Pattern, facts: Facts, tables: Mapping[str, TablePlan]
+) -> TablePlan:
     layout = pattern.layouts.get(node.layout) if node.layout else None
     if node.layout and layout is None:
         raise fail(node.span, "E0402", f"no layout '{node.layout}'")
-    stride = layout.size if layout is not None else node.element_size
-    window = ""
-    if node.at is not None:
-        if not isinstance(node.at, s.Name):
-            raise fail(node.at.span, "E0403", "a table lies at a window's name")
-        window = node.at.text
-    symbol = f"{device.address}.{window or node.name}"
-    return TablePlan(node.name, symbol, node.count, stride, layout, window, node)
+    stride = node.element_size or (layout.size if layout is not None else 0)
+    count = number(node.count, device, facts.values)
+    if not 1 <= count <= MAX_COUNT:
+        text = f"'{node.name}' has {count} elements, a table has 1 to {MAX_COUNT}"
+        raise fail(node.count.span, "E0405", text)
+    symbol, offset, window, inside = f"{device.address}.{node.name}", 0, "", ""
+    base, by = node.at, 0
+    match node.at:
+        case s.Binary(operator="+", left=s.Name(text=text) as left, right=right) if text in tables:
+            base, by = left, number(right, device, facts.values)
+    if isinstance(base, s.Name) and base.text in tables:
+        host = tables[base.text]
+        symbol, offset, inside = host.symbol, host.offset + by, host.inside or host.name
+        window = host.window
+        if by + count * stride > host.count * host.stride:
+            text = f"'{node.name}' ends {by + count * stride:#x} bytes behind the start of "
+            text += f"'{host.name}', which has {host.count * host.stride:#x}"
+            raise fail(node.span, "E0406", text)
+    elif node.at is not None:
+        place = evaluate(node.at, device, facts.values)
+        if not isinstance(place, WindowFact):
+            raise fail(node.at.span, "E0403", "a table lies at a window or another table")
+        window, offset = facts.window(place), place.start
+        symbol = f"{device.address}.{window}"
+    return TablePlan(node.name, symbol, offset, count, stride, layout, window, inside, node)
 
 
-def _registers(
-    device: Device,
-    pattern: Pattern,
-    windows: Mapping[str, WindowFact],
-    ports: Mapping[str, PortsFact],
-    numbers: Mapping[str, int],
-) -> dict[str, RegisterPlan]:
+def _registers(device: Device, pattern: Pattern, facts: Facts) -> dict[str, RegisterPlan]:
     found: dict[str, RegisterPlan] = {}
     for block in pattern.of(s.Registers):
-        symbol, base, fact = "", 0, f"{device.kind}.{device.address}"
-        if block.space == "mmio":
-            name = block.at.text if isinstance(block.at, s.Name) else ""
-            if name not in windows:
-                raise fail(block.span, "E0404", f"no window '{name}'")
-            symbol, fact = f"{device.address}.{name}", windows[name].fact
-        elif block.space == "port":
-            if isinstance(block.at, s.Name) and block.at.text in ports:
-                base, fact = ports[block.at.text].base, ports[block.at.text].fact
-            elif block.at is not None:
-                base = number(block.at, device, numbers)
+        symbol, base = "", 0
+        depends: tuple[str, ...] = (f"{device.kind}.{device.address}",)
+        if block.at is not None:
+            place = evaluate(block.at, device, facts.values)
+            depends = facts.behind(block.at) or depends
+            if block.space == "mmio":
+                if not isinstance(place, WindowFact):
+                    raise fail(block.at.span, "E0404", f"'{spell(block.at)}' is no window")
+                symbol, base = f"{device.address}.{facts.window(place)}", place.start
+            elif isinstance(place, PortsFact):
+                base = place.base
+            elif isinstance(place, int):
+                base = place
         for register in block.registers:
             found[register.name] = RegisterPlan(
-                block.space, symbol, base + register.offset, register.bits, register, fact
+                block.space, symbol, base + register.offset, register.bits, register, depends
             )
     return found
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from metaos.emit.target import CpuFeature
-from metaos.lower.plan import DevicePlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan
 from metaos.lower.rows import FULL, Cell, Row, RowLowering, config_address
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
+from metaos.match.facts import PortsFact, WindowFact
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, BarKind, Function, domain
@@ -45,8 +47,8 @@ def init_rows(work: Work) -> list[Row]:
 def _attach(work: Work, device: DevicePlan) -> list[Row]:
     """The rows that place a function's windows, as the config space's rule says."""
     function = device.device.function
-    used = {w.bar for w in device.windows.values()} | {p.bar for p in device.ports.values()}
-    used.discard(None)
+    places = (x for x in device.facts.values.values() if isinstance(x, WindowFact | PortsFact))
+    used = {x.bar for x in places if x.bar is not None}
     rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
     if function is None or not used or rule is None:
         return []
@@ -72,6 +74,7 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
             "index": b.index,
             "size": b.size,
             "address": b.address & FULL,
+            "upper": b.index + 1,
             "high": b.address >> 32,
             "wide": int(b.kind == "mem64"),
             "flags": _bar_flags(function, b),
@@ -181,7 +184,7 @@ def memory_row(texts: Texts) -> Row:
     text = "memory changed: expected {wanted:x8} KiB above 1 MiB or more, found {found:x8}; "
     site = texts.add(text + "probe and build again", {}, PLATFORM, GENERATED)
     return Row(
-        "mem.test",
+        "mem32.test",
         Cell(0, MEMORY),
         Cell(0, MEMORY_NEEDED),
         1 << 31,

@@ -1,10 +1,10 @@
 """Sequences and guards to rows: what a stepper reads, one row a turn.
 
-A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem, config,
-port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found go where
-`value` says; keep8 and keep16 store fewer) or put (what lies where `value` says is written).
-A test passes when `(found - value) & mask == 0`, which for a value within the mask is equality
-under the mask, and for mask 0x80000000 is "at least value". Memory is accessed in 32 bits.
+A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem8, mem16, mem32,
+config, port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found
+go where `value` says; keep8 and keep16 store fewer) or put (what lies where `value` says is
+written). A test passes when `(found - value) & mask == 0`, which for a value within the mask is
+equality under the mask, and for mask 0x80000000 is "at least value".
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import Span
-from metaos.lower.plan import DevicePlan, RegisterPlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan, RegisterPlan
 from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
@@ -87,9 +88,9 @@ class RowLowering:
                 case s.Touch(register=register) if self._given(row.given):
                     result.append(self._touch(register, row.span))
                 case s.Await() if self._given(row.given):
-                    result.append(self._test(row.condition, row.within, row.message, row.span))
+                    result.append(self._test(row, row.within))
                 case s.Expect() if self._given(row.given):
-                    result.append(self._test(row.condition, 0, row.message, row.span))
+                    result.append(self._test(row, 0))
         return result
 
     def _with(self, names: Mapping[str, int]) -> RowLowering:
@@ -99,7 +100,7 @@ class RowLowering:
         return given is None or bool(self._number(given))
 
     def _number(self, node: s.Expr) -> int:
-        return number(node, self.plan.device, {**self.plan.numbers, **self.names})
+        return number(node, self.plan.device, {**self.plan.facts.values, **self.names})
 
     def _register(self, node: s.Expr) -> tuple[RegisterPlan, Cell, str]:
         """A register's plan, place and space."""
@@ -113,21 +114,17 @@ class RowLowering:
             raise fail(node.span, "E0461", f"'{register.node.name}' has {register.node.count}")
         at = register.number + index * register.bits // 8
         if register.space == "mmio":
-            if register.bits != 32:
-                raise fail(node.span, "E0462", "rows access memory registers of 32 bits")
-            return register, Cell(at, register.symbol), "mem"
+            return register, Cell(at, register.symbol), f"mem{register.bits}"
         if register.space == "config":
             if self.config is None:
                 raise fail(node.span, "E0463", "only PCI functions have config space")
             return register, Cell(self.config + at), "config"
         return register, Cell(at), f"port{register.bits}"
 
-    def read_place(self, node: s.Expr) -> tuple[str, int]:
-        """The space and the number of a register that a `learn` row reads."""
+    def read_place(self, node: s.Expr) -> tuple[str, Cell]:
+        """The space and the place of a register that a `learn` row reads."""
         _, place, space = self._register(node)
-        if place.symbol:
-            raise fail(node.span, "E0490", "a learn row reads ports and config space")
-        return space, place.value
+        return space, place
 
     def _row(
         self,
@@ -150,7 +147,7 @@ class RowLowering:
             return [self._keep(row, kept)]
         register, place, space = self._register(row.target)
         given = self._part(row.value)
-        facts = (register.fact,)
+        facts = self._facts(register, row.value, row.given)
         if given is None or given.known is not None:
             value = Cell(given.known or 0) if given else self._value(register, row.value)
             return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
@@ -169,8 +166,14 @@ class RowLowering:
         if (field is not None and field.low) or kept.bits > register.bits:
             text = "a row keeps bits from bit 0 on, and no more than the register has"
             raise fail(row.value.span, "E0464", text)
+        facts = self._facts(register, row.given)
         action = "keep" if kept.stored == 32 else f"keep{kept.stored}"
-        return self._row(f"{space}.{action}", place, kept.place, row.span, facts=(register.fact,))
+        return self._row(f"{space}.{action}", place, kept.place, row.span, facts=facts)
+
+    def _facts(self, register: RegisterPlan, *nodes: s.Expr | None) -> tuple[str, ...]:
+        """What a row depends on: where its register lies, and its expressions."""
+        behind = (f for node in nodes for f in self.plan.facts.behind(node))
+        return tuple(dict.fromkeys((*register.facts, *behind)))
 
     def _field(self, register: RegisterPlan, node: s.Expr) -> s.Field | None:
         name = node.name if isinstance(node, s.Member) else ""
@@ -199,13 +202,14 @@ class RowLowering:
     def _touch(self, node: s.Expr, span: Span) -> Row:
         """A read whose value does not matter: a test that passes always."""
         register, place, space = self._register(node)
-        return self._row(f"{space}.test", place, Cell(0), span, facts=(register.fact,))
+        return self._row(f"{space}.test", place, Cell(0), span, facts=register.facts)
 
     def _unit_test(self, row: s.Write, value: int) -> Row:
         """Instead of reading what this unit has: see that it is the unit the image is for."""
         wanted = s.Number(value & self._readable(row.value), row.span)
         condition = s.Binary("==", row.value, wanted, row.span)
-        return self._test(condition, 0, "the image is for another unit", row.span)
+        text = "the image is for another unit"
+        return self._test(s.Expect(condition, text, row.given, row.span), 0)
 
     def _readable(self, node: s.Expr) -> int:
         """All ones in the width of a register or of one of its fields."""
@@ -216,7 +220,8 @@ class RowLowering:
     def _value(self, register: RegisterPlan, node: s.Expr) -> Cell:
         match node:
             case s.Reference(of=s.Name(text=text)) if text in self.plan.tables:
-                return Cell(0, self.plan.tables[text].symbol)
+                table = self.plan.tables[text]
+                return Cell(table.offset, table.symbol)
             case s.Record(fields=parts):
                 fields = {f.name: f for f in register.node.fields}
                 word = 0
@@ -228,7 +233,8 @@ class RowLowering:
                 return Cell(word & FULL)
         return Cell(self._number(node) & ((1 << register.bits) - 1))
 
-    def _test(self, condition: s.Expr, limit: int, message: str, span: Span) -> Row:
+    def _test(self, row: s.Await | s.Expect, limit: int) -> Row:
+        condition, span = row.condition, row.span
         if not isinstance(condition, s.Binary) or condition.operator != "==":
             raise fail(condition.span, "E0465", "a row tests 'register == value'")
         left, field = condition.left, None
@@ -242,8 +248,8 @@ class RowLowering:
         low, bits = (field.low, field.bits) if field else (0, register.bits)
         mask = ((1 << bits) - 1) << low
         value = self._number(condition.right) << low & mask
-        site = self.texts.add(self._titled(message, span), {}, self.plan.address, span)
-        facts = (register.fact,)
+        site = self.texts.add(self._titled(row.message), {}, self.plan.address, span)
+        facts = self._facts(register, condition.right, row.given)
         return self._row(
             f"{space}.test",
             place,
@@ -255,8 +261,9 @@ class RowLowering:
             facts=facts,
         )
 
-    def _titled(self, message: str, span: Span) -> str:
-        """A message that shows nothing by itself gets the device, the line and what was read."""
-        if "{" in message:
-            return message
-        return f"{self.plan.address} {span.file}:{span.line}: {message}, found {{found:x8}}"
+    def _titled(self, message: str) -> str:
+        """A message that shows nothing by itself gets the device and what was read.
+
+        Which line of which pattern it is from, the image's account says (`metaos why`).
+        """
+        return message if "{" in message else f"{self.plan.address}: {message}, found {{found:x8}}"

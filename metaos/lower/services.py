@@ -13,7 +13,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.accept import Accept
 from metaos.lower.headers import FieldAt, Given, Mine, Node
-from metaos.lower.plan import fail
+from metaos.lower.known import fail
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s

@@ -13,7 +13,7 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op, Program
 from metaos.link.parts import Datum, DatumLine
-from metaos.lower.plan import fail
+from metaos.lower.known import fail
 from metaos.lower.rows import FULL, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 
@@ -21,7 +21,7 @@ CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
 SPARE = "rows.spare"
 """4 bytes that take the access of a row that has none in memory."""
 PLATFORM = "platform"
-_FIRST = Row("mem.test", Cell(0, SPARE), Cell(0), 0, 0, 0, PLATFORM, Span("generated", 1, 1, 2))
+_FIRST = Row("mem32.test", Cell(0, SPARE), Cell(0), 0, 0, 0, PLATFORM, Span("generated", 1, 1, 2))
 """Passes always: before it the clock has not been read, so that no wait may come first."""
 
 
@@ -61,26 +61,20 @@ class Column:
 
 KEPT = (8, 16)
 """Widths besides 32 in which a row stores what it found."""
-SPACES = ("mem", "port8", "port16", "port32")
+WIDTHS = (8, 16, 32)
+MEMORY = ("mem8", "mem16", "mem32")
+PORTS = ("port8", "port16", "port32")
+SPACES = (*MEMORY, *PORTS)
 KINDS = (
-    "mem.write",
-    "mem.test",
-    "mem.keep",
+    *(f"{space}.{action}" for space in SPACES for action in ("write", "test", "keep")),
     "config.write",
     "config.test",
-    "port8.write",
-    "port8.test",
-    "port16.write",
-    "port16.test",
-    "port32.write",
-    "port32.test",
     "cpuid0.test",
     "cpuid1.test",
     "cpuid2.test",
     "cpuid3.test",
-    *(f"{space}.keep" for space in SPACES[1:]),
     *(f"{space}.keep{bits}" for bits in KEPT for space in SPACES),
-    *(f"{space}.put" for space in SPACES[1:]),
+    *(f"{space}.put" for space in PORTS),
 )
 """What a row can be; where two are as frequent, the earlier has the smaller number."""
 
@@ -269,17 +263,20 @@ class _Stepper:
         b, spare = self.b, self.b.address(SPARE)
         address = b.zext(self.place, 64)
         found = b.const(0, 32)
-        with b.at(self.span("mem.write")):
-            write = self.is_kind("mem.write")
+        for bits in WIDTHS:
+            write = self.is_kind(f"mem{bits}.write")
             if write is not None:
-                at = b.select(write, address, spare)
-                b.store(self.value, ABSOLUTE, 0, (at,), ordered=True)
-        reading = ("mem.test", *(k for k in self.kinds if k.startswith("mem.keep")))
-        with b.at(self.span(*reading)):
+                with b.at(self.span(f"mem{bits}.write")):
+                    at = b.select(write, address, spare)
+                    b.store(b.trunc(self.value, bits), ABSOLUTE, 0, (at,), ordered=True)
+        for bits in WIDTHS:
+            reading = (f"mem{bits}.test", *(f"mem{bits}.keep{n}" for n in ("", *KEPT)))
             memory = self.is_kind(*reading)
             if memory is not None:
-                at = b.select(memory, address, spare)
-                found = b.load(32, ABSOLUTE, 0, (at,), ordered=True)
+                with b.at(self.span(*reading)):
+                    at = b.select(memory, address, spare)
+                    read = b.zext(b.load(bits, ABSOLUTE, 0, (at,), ordered=True), 32)
+                    found = read if found.kind == "const" else b.select(memory, read, found)
         found = self.ports(found)
         found = self.cpuid(found)
         for bits in (*KEPT, 32):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
-from metaos.lower.plan import fail
+from metaos.lower.known import fail
 
 FAULT = "fault"
 FAULT_WORDS = {"place": 0, "wanted": 4, "found": 8}

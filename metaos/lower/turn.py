@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
-from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
 from metaos.lower.values import Cond, Element, Frame, Num, Text, Value, Values
 from metaos.pattern import syntax as s
 
@@ -43,6 +44,8 @@ class Turn(Values):
         match step:
             case s.Let():
                 self.let(step, guard)
+            case s.Write(given=given) if given is not None and not self.end(given):
+                pass
             case s.Write(target=target, value=value, guard=own):
                 self.write(target, value, self.both(guard, self.condition(own)))
             case s.Swap(left=left, right=right, guard=own):
@@ -162,7 +165,9 @@ class Turn(Values):
         if not isinstance(node, s.Record) or table.layout is None:
             raise fail(node.span, "E0421", "an element is written whole: { field = value, ... }")
         where = self.value(index)
-        offset, ops = self.index(where, table.stride)
+        if isinstance(where, Num | int):
+            self.bounded(table, where, index)
+        offset, ops = self.at(table, where)
         gate = self.gate(guard)
         unit = min(64, 8 * (table.stride & -table.stride))
         words = [
@@ -181,7 +186,10 @@ class Turn(Values):
         field = table.layout.field(name) if table.layout is not None else None
         if field is None or field.low % 8 or field.bits not in (8, 16, 32, 64):
             raise fail(node.span, "E0424", f"'{name}' is no field of 1, 2, 4 or 8 whole bytes")
-        offset, ops = self.index(self.value(index), table.stride)
+        where = self.value(index)
+        if isinstance(where, Num | int):
+            self.bounded(table, where, index)
+        offset, ops = self.at(table, where)
         value = self.plain(self.value(node), field.bits)
         gate = self.gate(guard)
         at = offset + field.low // 8
@@ -211,7 +219,7 @@ class Turn(Values):
         element = self.value(step.element)
         if register is None or register.space != "port" or not isinstance(element, Element):
             raise fail(step.span, "E0426", "a block moves between a port and a table's element")
-        offset, ops = self.index(element.index, element.table.stride)
+        offset, ops = self.at(element.table, element.index)
         count = self.plain(self.value(step.count), 64)
         if guard.tests or guard.gate is not None:
             count = self.b.select(self.truth(guard), count, self.b.const(0, 64))
@@ -224,9 +232,9 @@ class Turn(Values):
         if not isinstance(element, Element):
             raise fail(step.frame.span, "E0423", "a frame lies at a table's element")
         length = self.plain(self.value(step.length), 32)
-        offset, ops = self.index(element.index, element.table.stride)
+        offset, ops = self.at(element.table, element.index)
         gate = self.gate(self.both(guard, self.condition(step.guard)))
-        base = self.b.address(element.table.symbol, offset, ops)
+        base = self.b.address(element.table.symbol, offset + step.skip, ops)
         frame = Frame(base, length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
         self.names[step.answered] = Cond((), answered)

@@ -13,9 +13,11 @@ from metaos.errors import MetaosError, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
 from metaos.link.parts import Datum, DatumLine
-from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
+from metaos.match.facts import OPERATORS, evaluate
 from metaos.pattern import syntax as s
-from metaos.pattern.arithmetic import OPERATIONS
+from metaos.pattern.spell import dotted
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,10 @@ class Values:
             result = self.b.and_(result, bit)
         return result
 
+    def truth_of(self, value: Value) -> Op:
+        """A number of 1 bit, or a condition, as one bit."""
+        return self.truth(value) if isinstance(value, Cond) else self.plain(value, 1)
+
     def both(self, a: Cond, b: Cond) -> Cond:
         if a.gate is not None and b.gate is not None and a.gate is not b.gate:
             return Cond((*a.tests, *b.tests, self.b.eq(b.gate, self.open())), a.gate)
@@ -170,18 +176,22 @@ class Values:
     def is_truth(self, node: s.Expr) -> bool:
         """Whether an expression is 1 bit wide, without lowering it."""
         match node:
-            case s.Binary(operator="&", left=left, right=right):
+            case s.Binary(operator="&" | "|", left=left, right=right):
                 return self.is_truth(left) and self.is_truth(right)
             case s.Binary(operator=operator):
                 return operator in ("==", "!=", "<", "<=")
             case s.Unary(operator="!"):
                 return True
             case s.Name(text=text):
-                known = self.names.get(text)
+                known = self.names.get(text, self.plan.numbers.get(text))
+                if isinstance(known, int):
+                    return known in (0, 1)
                 return isinstance(known, Cond) or (isinstance(known, Num) and known.bits == 1)
             case s.Member(of=of, name=name):
                 field = self.field_of(of, name)
-                return field is not None and field.bits == 1
+                if field is None:
+                    return self.plan.numbers.get(dotted(node)) in (0, 1)
+                return field.bits == 1
             case s.Index(of=s.Name() as of, index=s.Number()):
                 state = self.plan.states.get(of.text)
                 return self.is_number(of) and not (state is not None and state.count)
@@ -227,6 +237,11 @@ class Values:
         op = self.plain(value, 64)
         return 0, (self.b.mul(op, self.b.const(stride, 64)),)
 
+    def at(self, table: TablePlan, index: Value) -> tuple[int, tuple[Op, ...]]:
+        """The byte offset of an element behind its table's symbol."""
+        offset, ops = self.index(index, table.stride)
+        return table.offset + offset, ops
+
     def value(self, node: s.Expr) -> Value:
         with self.b.at(node.span):
             return self._value(node)
@@ -245,9 +260,13 @@ class Values:
                 return self.read_state(self.plan.states[text], (), fresh=True)
             case s.Reference(of=of):
                 return self.reference(of)
-            case s.Slice(of=of, high=s.Number(value=high), low=s.Number(value=low)):
+            case s.Slice(of=of):
                 inner = self.value(of)
+                high, low = self.end(node.high), self.end(node.low)
                 width = high - low + 1
+                most = 64 if not isinstance(inner, Num) else inner.bits
+                if not 0 <= low <= high < most:
+                    raise fail(node.span, "E0427", f"no bits {high}:{low} in {most} bits")
                 op = self.plain(inner, max(high + 1, inner.bits if isinstance(inner, Num) else 0))
                 return Num(self.b.slice(op, high, low), width)
             case s.Unary(operator="!", operand=operand):
@@ -261,6 +280,13 @@ class Values:
             case s.Call(function="select", arguments=(condition, a, b)):
                 return self.choice(condition, a, b)
         raise fail(node.span, "E0411", "this cannot stand in a turn")
+
+    def end(self, node: s.Expr) -> int:
+        """An end of a slice, known when the image is built."""
+        found = evaluate(node, self.plan.device, self.plan.facts.values)
+        if not isinstance(found, int):
+            raise fail(node.span, "E0411", "the ends of a slice are numbers")
+        return found
 
     def name(self, node: s.Expr, text: str) -> Value:
         if text in self.names:
@@ -278,6 +304,8 @@ class Values:
         raise fail(node.span, "E0412", f"unknown name '{text}'")
 
     def member(self, node: s.Expr, of: s.Expr, name: str) -> Value:
+        if dotted(node) in self.plan.numbers:
+            return self.plan.numbers[dotted(node)]
         register = self.plan.registers.get(of.text) if isinstance(of, s.Name) else None
         if register is not None and isinstance(of, s.Name) and of.text not in self.names:
             field = self.field_of(of, name)
@@ -302,7 +330,7 @@ class Values:
         while field.high // bits != field.low // bits:
             bits *= 2
         byte = field.low // bits * (bits // 8)
-        offset, index = self.index(element.index, element.table.stride)
+        offset, index = self.at(element.table, element.index)
         shared = bool(element.table.window)
         whole = self.b.load(bits, element.table.symbol, offset + byte, index, ordered=shared)
         if not shared:
@@ -311,6 +339,8 @@ class Values:
         return Num(self.b.slice(whole, low + field.bits - 1, low), field.bits)
 
     def element(self, node: s.Expr, of: s.Expr, index: s.Expr) -> Value:
+        if isinstance(of, s.Member | s.Slice | s.Index):  # a bit of a number
+            return self.value(s.Slice(of, index, index, node.span))
         fresh = isinstance(of, s.Prime)
         base = of.of if isinstance(of, s.Prime) else of
         if not isinstance(base, s.Name):
@@ -320,15 +350,14 @@ class Values:
         if isinstance(where, Cond | Element):
             raise fail(index.span, "E0416", "an index is a number")
         if table is not None:
+            self.bounded(table, where, index)
             return Element(table, where)
         state = self.plan.states.get(base.text)
         if state is not None and state.count:
             offset, ops = self.index(where, state.stride)
             return self.read_state(state, ops, offset, fresh)
         if isinstance(where, int) and self.is_number(base):
-            inner = self.value(of)
-            bits = max(where + 1, inner.bits if isinstance(inner, Num) else 0)
-            return Num(self.b.slice(self.plain(inner, bits), where, where), 1)
+            return self.value(s.Slice(of, index, index, node.span))
         raise fail(node.span, "E0412", f"unknown table '{base.text}'")
 
     def is_number(self, node: s.Name) -> bool:
@@ -336,21 +365,35 @@ class Values:
         named = node.text in self.names or node.text in self.plan.registers
         return named or node.text in self.plan.states
 
+    def bounded(self, table: TablePlan, where: Num | int, index: s.Expr) -> None:
+        """An index stays in a table whose count only the machine file says.
+
+        Of the others, the text alone has proved it.
+        """
+        top = where if isinstance(where, int) else (1 << where.bits) - 1
+        unproved = table.node.elements is None or isinstance(where, int)
+        if unproved and top >= table.count:
+            text = f"'{table.name}' has {table.count} elements, this index can be {top}"
+            raise fail(index.span, "E0428", text, "choose its bits: x[log2(count) - 1:0]")
+
     def reference(self, of: s.Expr) -> Value:
         if isinstance(of, s.Name) and of.text in self.plan.tables:
-            return Num(self.b.address(self.plan.tables[of.text].symbol), 64)
+            table = self.plan.tables[of.text]
+            return Num(self.b.address(table.symbol, table.offset), 64)
         element = self.value(of)
         if not isinstance(element, Element):
             raise fail(of.span, "E0417", "only a table and its elements have addresses")
-        offset, index = self.index(element.index, element.table.stride)
+        offset, index = self.at(element.table, element.index)
         return Num(self.b.address(element.table.symbol, offset, index), 64)
 
     def binary(self, node: s.Binary) -> Value:
         if node.operator == "&" and self.is_truth(node):
             return self.condition(node)
         left, right = self.value(node.left), self.value(node.right)
-        if isinstance(left, int) and isinstance(right, int) and node.operator in OPERATIONS:
-            return OPERATIONS[node.operator](left, right)
+        if isinstance(left, int) and isinstance(right, int):
+            return OPERATORS[node.operator](left, right)
+        if node.operator == "|" and self.is_truth(node):
+            return Cond((self.b.or_(self.truth_of(left), self.truth_of(right)),))
         counts = isinstance(right, int) and node.operator in ("+", "-")
         if isinstance(left, Num) and left.scale and isinstance(right, int) and counts:
             return self.scaled_add(left, right if node.operator == "+" else -right)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from metaos.errors import Span
 from metaos.ir.program import Program
 from metaos.link.parts import Datum, Place
-from metaos.lower.plan import DevicePlan, RegisterPlan, fail
+from metaos.lower.known import fail
+from metaos.lower.plan import DevicePlan, RegisterPlan
 from metaos.lower.stepper import ConfigAccess, Ticks
 from metaos.lower.text import Texts
 from metaos.match.bind import Bindings, offers

@@ -198,6 +198,10 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
         return f"is for table {match.name}"
     for key, wanted in match.keys:
+        if key == "capability" and device.function is not None:
+            if all(c.id != wanted for c in device.function.capabilities):
+                return f"it has no capability {wanted:#04x}"
+            continue
         read = function_key(key)
         if read is None or device.function is None:
             return f"unknown key '{key}'"

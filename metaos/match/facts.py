@@ -1,6 +1,7 @@
 """Build-time expressions: what a pattern says of the device it is bound to.
 
-`evaluate(expression, device, names)` gives an int, a `WindowFact` or a `PortsFact`.
+`evaluate(expression, device, names)` gives an int, or a `WindowFact`, `PortsFact` or
+`CapabilityFact`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from metaos.errors import MetaosError, Problem
 from metaos.match.known import HOW_TO_GET
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import dotted
+from metaos.pattern.spell import dotted, spell
 from metaos.probe.machine import BarKind
 
 if TYPE_CHECKING:
@@ -36,12 +37,21 @@ OPERATORS: Mapping[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class WindowFact:
-    """A memory window: where it lies, its size in bytes, the machine's fact it is from."""
+    """A memory window: where it lies, its size in bytes, the machine's fact it is from.
+
+    One that is part of another starts `start` bytes behind it.
+    """
 
     physical: int
     size: int
     fact: str
     bar: int | None = None
+    start: int = 0
+
+    @property
+    def whole(self) -> WindowFact:
+        """The window that this is part of."""
+        return WindowFact(self.physical - self.start, self.size + self.start, self.fact, self.bar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +63,34 @@ class PortsFact:
     bar: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CapabilityFact:
+    """A PCI capability: the function's config bytes from its id on."""
+
+    data: bytes
+    fact: str
+
+    def number(self, expression: s.Expr, width: str, offset: int) -> int:
+        """The little-endian number of `width` ("u8", "u16", "u32") at byte `offset`."""
+        size = int(width[1:]) // 8
+        if not 0 <= offset <= len(self.data) - size:
+            end = f"the {len(self.data)} config bytes that the machine file has from it on"
+            raise fail(expression, f"byte {offset} of the capability is beyond {end}")
+        return int.from_bytes(self.data[offset : offset + size], "little")
+
+
+Fact = int | WindowFact | PortsFact | CapabilityFact
+
+
 def fail(expression: s.Expr, message: str, hint: str = "") -> MetaosError:
     """The error of a build-time expression that cannot be had."""
     problem = Problem("E0303", message, expression.span, hint)
     return MetaosError("a fact cannot be had", problems=[problem])
 
 
-def evaluate(
-    expression: s.Expr, device: Device, names: Mapping[str, int] | None = None
-) -> int | WindowFact | PortsFact:
+def evaluate(expression: s.Expr, device: Device, names: Mapping[str, Fact] | None = None) -> Fact:
     """The value of a build-time expression; `names` are dotted names and their values."""
-    known = names or {}
+    known: Mapping[str, Fact] = names or {}
     match expression:
         case s.Number(value=value):
             return value
@@ -77,6 +104,20 @@ def evaluate(
             return _bar(expression, device, _number(index, device, known))
         case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=index):
             return _acpi(expression, device, width, _number(index, device, known))
+        case s.Index(of=s.Member(of=of, name=width), index=index):
+            found = evaluate(of, device, known)
+            if isinstance(found, CapabilityFact):
+                return found.number(expression, width, _number(index, device, known))
+        case s.Index(of=s.Name(text=width), index=index) if isinstance(
+            inside := known.get(width), CapabilityFact
+        ):
+            return inside.number(expression, width, _number(index, device, known))
+        case s.Call(function="capability", arguments=(identity, *conditions)):
+            return _capability(expression, device, identity, conditions, known)
+        case s.Call(function="log2", arguments=(of,)):
+            return _log2(expression, _number(of, device, known))
+        case s.Call(function="min", arguments=(one, other)):
+            return min(_number(one, device, known), _number(other, device, known))
         case s.Call(function="memory", arguments=(base, size)):
             start, length = _number(base, device, known), _number(size, device, known)
             return WindowFact(start, length, f"{device.address}.memory")
@@ -84,22 +125,66 @@ def evaluate(
             return ~_number(operand, device, known)
         case s.Unary(operator="!", operand=operand):
             return int(not _number(operand, device, known))
+        case s.Binary(operator="+", left=left, right=right) if not isinstance(
+            place := evaluate(left, device, known), int
+        ):
+            return _further(expression, place, _number(right, device, known))
         case s.Binary(operator=operator, left=left, right=right):
             a, b = _number(left, device, known), _number(right, device, known)
             return OPERATORS[operator](a, b)
     raise fail(expression, "this is not known when the image is built")
 
 
-def number(expression: s.Expr, device: Device, names: Mapping[str, int]) -> int:
+def number(expression: s.Expr, device: Device, names: Mapping[str, Fact]) -> int:
     """The value of a build-time expression that must be a number."""
     return _number(expression, device, names)
 
 
-def _number(expression: s.Expr, device: Device, names: Mapping[str, int]) -> int:
+def _number(expression: s.Expr, device: Device, names: Mapping[str, Fact]) -> int:
     value = evaluate(expression, device, names)
     if not isinstance(value, int):
-        raise fail(expression, "expected a number, given a window or ports")
+        raise fail(expression, "expected a number, given a place")
     return value
+
+
+def _further(expression: s.Expr, place: Fact, by: int) -> Fact:
+    """The place `by` bytes behind another."""
+    match place:
+        case WindowFact() if 0 <= by < place.size:
+            size, start = place.size - by, place.start + by
+            return WindowFact(place.physical + by, size, place.fact, place.bar, start)
+        case WindowFact():
+            raise fail(expression, f"byte {by:#x} is beyond the window's {place.size:#x}")
+        case PortsFact():
+            return PortsFact(place.base + by, place.fact, place.bar)
+    raise fail(expression, "only windows and ports have places behind them")
+
+
+def _log2(expression: s.Expr, value: int) -> int:
+    if value < 1 or value & (value - 1):
+        raise fail(expression, f"{value} is no power of two")
+    return value.bit_length() - 1
+
+
+def _capability(
+    expression: s.Expr,
+    device: Device,
+    identity: s.Expr,
+    conditions: list[s.Expr],
+    names: Mapping[str, Fact],
+) -> CapabilityFact:
+    """The first capability of an id of which the condition holds."""
+    function = device.function
+    wanted = _number(identity, device, names)
+    for one in function.capabilities if function is not None else ():
+        assert function is not None
+        data = bytes.fromhex(function.config)[one.offset :]
+        found = CapabilityFact(data, f"functions.{function.address}.capabilities")
+        inner = {**names, **dict.fromkeys(("u8", "u16", "u32"), found)}
+        if one.id == wanted and all(_number(c, device, inner) for c in conditions):
+            return found
+    said = f" with {spell(conditions[0])}" if conditions else ""
+    raise fail(expression, f"{device.address} has no capability {wanted:#04x}{said}")
 
 
 def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFact:

@@ -159,10 +159,12 @@ KEYS: Mapping[str, int] = {
     "revision": 8,
     "subsystem_vendor": 16,
     "subsystem_device": 16,
+    "capability": 8,
 }
 """Numbers of a PCI function that a match may name, and their bits.
 
-Source: PCI Local Bus Specification 3.0 §6.2.
+A function has several capabilities; of each other key it has one value.
+Source: PCI Local Bus Specification 3.0 §6.2, §6.7.
 """
 
 
@@ -199,7 +201,7 @@ def _key(
         report.say("E0232", f"a PCI function has no '{key}'", at, report.near(key, KEYS))
     elif value >> KEYS[key]:
         report.say("E0203", f"{value:#x} does not fit the {KEYS[key]} bits of '{key}'", at)
-    elif key in said and said[key][0] != value:
+    elif key != "capability" and key in said and said[key][0] != value:
         text = f"no {key} is {said[key][0]:#06x} and {value:#06x}"
         report.say("E0230", text, at, f"the first is in {said[key][1]}")
     said.setdefault(key, (value, match.span))
@@ -238,7 +240,7 @@ def equals(patterns: Patterns, report: Report) -> None:
 
 def buffers(pattern: Pattern, patterns: Patterns, report: Report) -> None:
     """Every buffer begins with one owner, and swaps keep it so."""
-    tables = {t.name: t for t in pattern.of(s.Table) if not t.layout}
+    tables = {t.name: t for t in pattern.of(s.Table) if t.element_size}
     arrays = {x.name: x for x in pattern.of(s.State) if x.count}
     for name, table in tables.items():
         owners = [arrays[x] for x in dict.fromkeys(_indexing(pattern, name)) if x in arrays]
@@ -256,9 +258,9 @@ def buffers(pattern: Pattern, patterns: Patterns, report: Report) -> None:
                         "begin with different numbers: i, i + 16",
                     )  # fmt: skip
                     break
-                if value >= table.count:
+                if table.elements is not None and value >= table.elements:
                     at = array.initial.span if array.initial is not None else array.span
-                    text = f"{slot} begins as {value}, '{name}' has {table.count} elements"
+                    text = f"{slot} begins as {value}, '{name}' has {table.elements} elements"
                     report.say("E0207", text, at)
                     break
                 seen[value] = slot

@@ -15,7 +15,7 @@ from metaos.pattern.check_places import CONFIG_BYTES, PORTS
 from metaos.pattern.names import element_number
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import spell, walk
-from metaos.pattern.widths import Typer
+from metaos.pattern.widths import Typer, region
 
 
 def one_meaning(pattern: Pattern, typer: Typer) -> None:
@@ -55,14 +55,28 @@ def facts(pattern: Pattern, typer: Typer) -> None:
             if not isinstance(kind, k.Window | k.Unknown):
                 typer.say(
                     "E0206", f"'{spell(fact.value)}' is no window", fact.value.span,
-                    "a window is bar[N] or memory(ADDRESS, SIZE)",
+                    "a window is bar[N] or memory(ADDRESS, SIZE), or one of them plus bytes",
                 )  # fmt: skip
+        elif fact.type == "capability":
+            if not (isinstance(fact.value, s.Call) and fact.value.function == "capability"):
+                text, hint = (
+                    f"'{spell(fact.value)}' is no capability",
+                    "capability(NUMBER, u8[N] == 1)",
+                )
+                typer.say("E0206", text, fact.value.span, hint)
+            typer.kind(fact.value)
         elif fact.type == "ports":
             kind = typer.kind(fact.value)
             if not isinstance(kind, k.Window) or not kind.bar:
                 typer.number(fact.value)
         else:
             typer.fits(fact.value, int(fact.type[1:6]), fact.name)
+
+
+def demands(pattern: Pattern, typer: Typer) -> None:
+    """What the rule cannot do without is a condition."""
+    for one in pattern.of(s.Demand):
+        typer.condition(one.condition)
 
 
 def blocks(pattern: Pattern, typer: Typer) -> None:
@@ -144,27 +158,35 @@ def tables(pattern: Pattern, typer: Typer) -> None:
 def _in_window(table: s.Table, layout: s.Layout | None, typer: Typer) -> None:
     assert table.at is not None
     kind = typer.kind(table.at)
-    size = (layout.size if layout is not None else table.element_size) * table.count
+    if isinstance(kind, k.Array) and isinstance(kind.of, k.Element):
+        kind = region(kind)
+    count = table.elements
+    size = _element_bytes(table, layout) * count if count is not None else 0
     if not isinstance(kind, k.Window | k.Unknown):
-        typer.say("E0223", f"a table lies at a window, given '{spell(table.at)}'", table.at.span)
+        text = f"a table lies at a window or another table, given '{spell(table.at)}'"
+        typer.say("E0223", text, table.at.span)
     elif isinstance(kind, k.Window) and kind.size is not None and size > kind.size:
-        message = f"'{table.name}' has {size:#x} bytes, its window {kind.size:#x}"
+        message = f"'{table.name}' has {size:#x} bytes, '{spell(table.at)}' {kind.size:#x}"
         typer.say("E0223", message, table.at.span)
+
+
+def _element_bytes(table: s.Table, layout: s.Layout | None) -> int:
+    return table.element_size or (layout.size if layout is not None else 0)
 
 
 def _initial(table: s.Table, layout: s.Layout | None, typer: Typer) -> None:
     assert table.initial is not None
-    inner = _with_i(typer, table.count)
+    inner = _with_i(typer, table.elements)
     if isinstance(table.initial, s.Record) and layout is not None:
         inner.record(table.initial, layout.fields, layout.name)
     elif layout is not None:
         typer.say("E0206", "an element begins as { field = value, ... }", table.initial.span)
     elif not table.layout:
-        typer.say("E0206", "buffers of bytes begin as zeros", table.initial.span)
+        typer.say("E0206", "buffers of bytes begin as they are", table.initial.span)
     typer.used |= inner.used
 
 
-def _with_i(typer: Typer, count: int) -> Typer:
+def _with_i(typer: Typer, count: int | None) -> Typer:
     names = {**typer.names, "i": element_number(count)}
     return Typer(names, typer.report)
 
@@ -223,5 +245,5 @@ def _evaluate(node: s.Expr, i: int) -> int | None:
 
 
 CHECKS: tuple[Callable[[Pattern, Typer], None], ...] = (
-    one_meaning, matches, facts, blocks, tables, states,
+    one_meaning, matches, facts, demands, blocks, tables, states,
 )  # fmt: skip

@@ -26,13 +26,20 @@ PORTS = 1 << 16
 Place = tuple[str, Span]
 
 
-def _blocks(file: s.File) -> Iterator[s.Registers]:
+def _scopes(file: s.File) -> Iterator[s.Device | s.Part]:
+    """Devices and their parts: what each declares has names of its own."""
     for device in file.devices:
-        yield from (i for i in device.items if isinstance(i, s.Registers))
+        yield device
+        yield from (i for i in device.items if isinstance(i, s.Part))
 
 
-def _owners(file: s.File) -> tuple[s.ClassDef | s.Device, ...]:
-    return (*file.classes, *file.devices)
+def _blocks(file: s.File) -> Iterator[s.Registers]:
+    for scope in _scopes(file):
+        yield from (i for i in scope.items if isinstance(i, s.Registers))
+
+
+def _owners(file: s.File) -> tuple[s.ClassDef | s.Device | s.Part, ...]:
+    return (*file.classes, *_scopes(file))
 
 
 def _layouts(file: s.File) -> Iterator[s.Layout]:
@@ -51,9 +58,9 @@ def names_once(file: s.File, report: Report) -> None:
     _once(((x.name, x.span) for x in file.sources), "source", report)
     for class_ in file.classes:
         _once(((x.name, x.span) for x in class_.items), "name", report)
-    for device in file.devices:
-        _once(_declared(device), "name", report)
-        _once(_sequences(device), "sequence", report)
+    for scope in _scopes(file):
+        _once(_declared(scope), "name", report)
+        _once(_sequences(scope), "sequence", report)
     for service in file.services:
         _once(((x.name, x.span) for x in service.constants), "constant", report)
         _once(((x.name, x.span) for x in service.layouts), "layout", report)
@@ -74,9 +81,9 @@ def _once(places: Iterable[Place], what: str, report: Report) -> None:
         seen.setdefault(name, at)
 
 
-def _declared(device: s.Device) -> Iterator[Place]:
-    """What the device's expressions can name, and its blocks."""
-    for item in device.items:
+def _declared(scope: s.Device | s.Part) -> Iterator[Place]:
+    """What the expressions of a device or a part can name, and its blocks."""
+    for item in scope.items:
         match item:
             case s.Fact(name=name) | s.Table(name=name) | s.State(name=name) | s.Layout(name=name):
                 yield name, item.span
@@ -85,10 +92,12 @@ def _declared(device: s.Device) -> Iterator[Place]:
                 yield from ((r.name, r.span) for r in registers)
             case s.Learn(rows=rows):
                 yield from ((r.name, r.span) for r in rows if isinstance(r, s.Keep))
+            case s.Part(name=name) | s.Use(name=name):
+                yield name, item.span
 
 
-def _sequences(device: s.Device) -> Iterator[Place]:
-    for item in device.items:
+def _sequences(scope: s.Device | s.Part) -> Iterator[Place]:
+    for item in scope.items:
         match item:
             case s.Sequence(name=name) | s.Guard(name=name):
                 yield name, item.span
@@ -174,9 +183,9 @@ def _range(field: s.Field) -> str:
 
 def overlaps(file: s.File, report: Report) -> None:
     """Two registers share an offset only as `ro` and `wo`, or on different pages."""
-    for device in file.devices:
+    for scope in _scopes(file):
         groups: dict[tuple[str, str], list[tuple[s.Register, int]]] = {}
-        for block in device.items:
+        for block in scope.items:
             if isinstance(block, s.Registers):
                 at = spell(block.at) if block.at is not None else ""
                 group = groups.setdefault((block.space, at), [])
@@ -242,10 +251,11 @@ def _number_size(name: str, bits: int, span: Span, report: Report) -> None:
 
 
 def _table_size(table: s.Table, report: Report) -> None:
-    if not 1 <= table.count <= MAX_COUNT:
-        message = f"'{table.name}' has {table.count} elements, a table has 1 to {MAX_COUNT}"
+    count = table.elements
+    if count is not None and not 1 <= count <= MAX_COUNT:
+        message = f"'{table.name}' has {count} elements, a table has 1 to {MAX_COUNT}"
         report.say("E0227", message, table.span)
-    if not table.layout and not 1 <= table.element_size <= MAX_COUNT:
+    if (table.element_size or not table.layout) and not 1 <= table.element_size <= MAX_COUNT:
         message = f"an element of '{table.name}' has {table.element_size} bytes"
         report.say("E0227", message, table.span, f"1 to {MAX_COUNT}")
     if table.align < 1 or table.align & (table.align - 1) or table.align > 4096:

@@ -173,7 +173,7 @@ class Flow:
 
     def test(self, row: s.Await | s.Expect) -> None:
         """A row waits for a register or its field to be a number."""
-        self.typer.condition(row.given)
+        self.typer.given(row.given)
         condition = row.condition
         self.typer.condition(condition)
         place = condition.left if isinstance(condition, s.Binary) else condition
@@ -279,11 +279,8 @@ class Flow:
 
     def write(self, step: s.Write) -> None:
         self.typer.condition(step.guard)
-        self.typer.condition(step.given)
-        if self.in_turn and step.given is not None:
-            text = "'given' chooses rows when the image is built, a turn has none"
-            self.typer.say("E0256", text, step.given.span, "say 'when'")
-        elif not self.in_turn and step.guard is not None:
+        self.typer.given(step.given)
+        if not self.in_turn and step.guard is not None:
             text = "a row is written always, 'when' guards the steps of a turn"
             self.typer.say("E0256", text, step.guard.span, "what is known at build time: 'given'")
         target, value = step.target, step.value

@@ -14,12 +14,21 @@ from metaos.pattern import syntax as s
 
 @dataclass(frozen=True, slots=True)
 class Num:
-    """A number. `truth`: what a comparison gives; `value`: known from the text alone."""
+    """A number. `truth`: what a comparison gives; `value`: known from the text alone.
+
+    `built`: known when the image is built, at the latest.
+    """
 
     bits: int
     top: int
     truth: bool = False
     value: int | None = None
+    built: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """It is a constant of the image."""
+        return self.built or self.value is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Var:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of a table, with `layout` or of plain bytes."""
+    """An element of a table, with `layout` or of plain bytes; the bytes may begin with it."""
 
     table: s.Table
     layout: s.Layout | None
@@ -47,11 +56,11 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """`count` of one kind, called `name`."""
+    """`count` of one kind, called `name`; None where only a machine file says how many."""
 
     name: str
     of: Kind
-    count: int
+    count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,14 @@ class Unknown:
     """What was already reported, or what another stage knows; fits everything."""
 
 
-Kind = Num | Reg | Var | Element | Array | Window | Ports | Stretch | Names | Unknown
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A register as `learn` found it: a number of the image, with the register's fields."""
+
+    node: s.Register
+
+
+Kind = Num | Kept | Reg | Var | Element | Array | Window | Ports | Stretch | Names | Unknown
 
 UNKNOWN = Unknown()
 TRUTH = Num(1, 1, truth=True)
@@ -102,6 +118,12 @@ def number(bits: int) -> Num:
     return Num(bits, (1 << bits) - 1)
 
 
+def fact(bits: int) -> Num:
+    """A number of `bits` bits that the machine file says."""
+    bits = min(bits, 4096)
+    return Num(bits, (1 << bits) - 1, built=True)
+
+
 def constant(value: int) -> Num:
     """A number known from the text; a negative one is all ones above its bits."""
     return Num(max(1, value.bit_length()), max(value, 0), value=value)
@@ -111,16 +133,22 @@ def constant(value: int) -> Num:
 
 FUNCTIONS: Mapping[str, tuple[int, int]] = {
     "memory": (2, 2),
+    "capability": (1, 2),
+    "log2": (1, 1),
+    "min": (2, 2),
     "select": (3, 3),
     "sum16": (1, 8),
     "update": (3, 3),
 }
 """Functions and how many arguments they take, at least and at most."""
 
-ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", number(n), 1 << 16) for n in (8, 16, 32, 64)})
+ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", fact(n), 1 << 16) for n in (8, 16, 32, 64)})
 """Numbers in the matched ACPI table, little-endian, by their offset in bytes."""
 
-LEGACY = Names("legacy", {"port": number(16)})
+CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in (8, 16, 32)})
+"""Numbers in a PCI capability, little-endian, by their offset in bytes from its id."""
+
+LEGACY = Names("legacy", {"port": fact(16)})
 
 BARS = Array("bar", Window(bar=True), 6)
 """The windows of a PCI function by the number of their base address register."""
@@ -128,26 +156,29 @@ BARS = Array("bar", Window(bar=True), 6)
 FUNCTION = Names(
     "function",
     {
-        "id": number(32),
-        "class_revision": number(32),
-        "subsystem": number(32),
-        "has_subsystem": BIT,
-        "alone": BIT,
+        "id": fact(32),
+        "class_revision": fact(32),
+        "subsystem": fact(32),
+        "has_subsystem": fact(1),
+        "alone": fact(1),
     },
 )
 """The function of which a guard's rows speak."""
 
-ANY_BAR = Names("bars", {"io": BIT, "memory": BIT, "master": BIT})
+ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1)})
 """Which kinds of windows the attached function has, and whether it is told of places in RAM."""
 
 LISTS: Mapping[str, Names] = {
     "bar": Names(
         "bar",
         {
-            "index": Num(3, 5),
-            "size": number(32),
-            "flags": number(4),
-            "address": number(32),
+            "index": Num(3, 5, built=True),
+            "size": fact(32),
+            "flags": fact(4),
+            "address": fact(32),
+            "wide": fact(1),
+            "upper": Num(3, 5, built=True),
+            "high": fact(32),
         },
     )
 }
@@ -161,6 +192,7 @@ ELSEWHERE: Mapping[str, str] = {
     "bar": "a device with 'match pci' has 'bar[0]', 'each bar' gives 'bar.size'",
     "acpi": "a device with 'match acpi' knows 'acpi'",
     "legacy": "a device with 'match legacy' knows 'legacy.port'",
+    "u8": "inside capability(NUMBER, ...) stand u8[N], u16[N], u32[N] of the capability",
     "function": "a device of class config knows 'function'",
     "payload": "a service knows 'payload'",
 }

@@ -19,9 +19,9 @@ def names_of(pattern: Pattern) -> dict[str, k.Kind]:
         match item:
             case s.Fact(name=name, type=kind):
                 names[name] = _fact(kind, item.value)
-            case s.Table(name=name, count=count):
+            case s.Table(name=name):
                 element = k.Element(item, pattern.layouts.get(item.layout))
-                names[name] = k.Array(name, element, count)
+                names[name] = k.Array(name, element, item.elements)
             case s.State(name=name, count=count):
                 var = k.Var(item)
                 names[name] = k.Array(name, var, count) if count else var
@@ -58,9 +58,10 @@ def _kept(value: s.Expr, pattern: Pattern) -> k.Kind:
     found = pattern.registers.get(of.text) if isinstance(of, s.Name) else None
     if found is None:
         return k.UNKNOWN
-    block, register = found
-    fields = {f.name: f.bits for f in register.fields}
-    return k.number(fields.get(name, 32) if name else block.bits)
+    _, register = found
+    if not name:
+        return k.Kept(register)
+    return k.fact(next((f.bits for f in register.fields if f.name == name), 32))
 
 
 def _fact(kind: str, value: s.Expr) -> k.Kind:
@@ -70,9 +71,11 @@ def _fact(kind: str, value: s.Expr) -> k.Kind:
             last = value.arguments[1]
             size = last.value if isinstance(last, s.Number) else None
         return k.Window(size)
-    return k.Ports() if kind == "ports" else k.number(min(64, int(kind[1:6])))
+    if kind == "capability":
+        return k.CAPABILITY
+    return k.Ports() if kind == "ports" else k.fact(min(64, int(kind[1:6])))
 
 
-def element_number(count: int) -> k.Num:
+def element_number(count: int | None) -> k.Kind:
     """`i`, the number of an element of a table or an array of states; it never wraps."""
-    return k.Num(64, max(0, count - 1))
+    return k.Num(64, max(0, count - 1)) if count is not None else k.UNKNOWN

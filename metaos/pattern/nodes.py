@@ -160,8 +160,15 @@ class Nodes(Transformer[Token, Any]):
         return s.When(c[0], tuple(c[1:]), self.span(meta))
 
     def offer(self, meta: Any, c: list[Any]) -> s.Step:
-        least = self.value(c[2]) if c[2] is not None else 0
-        return s.Offer(c[0], c[1], least, c[3], str(c[4]), str(c[5]), self.span(meta))
+        frame, length, least, guard, answered, answer_length = c
+        skip = 0
+        match frame:
+            case s.Binary(operator="+", left=left, right=s.Number(value=skip)):
+                frame = left
+        return s.Offer(
+            frame, skip, length, self.value(least) if least is not None else 0, guard,
+            str(answered), str(answer_length), self.span(meta),
+        )  # fmt: skip
 
     def take(self, meta: Any, c: list[Any]) -> s.Step:
         position = str(c[2]) if c[2] is not None else ""
@@ -182,6 +189,9 @@ class Nodes(Transformer[Token, Any]):
 
     def each(self, meta: Any, c: list[Any]) -> s.Row:
         return s.Each(str(c[0]), tuple(c[1:]), self.span(meta))
+
+    def run(self, meta: Any, c: list[Any]) -> s.Row:
+        return s.Run(c[0][0], self.span(meta))
 
     # -- places
 
@@ -249,7 +259,7 @@ class Nodes(Transformer[Token, Any]):
         return s.Layout(str(name), self.value(size), str(order), tuple(placed), span)
 
     def element_bytes(self, meta: Any, c: list[Any]) -> tuple[str, int]:
-        return "", self.value(c[0])
+        return str(c[1] or ""), self.value(c[0])
 
     def element_layout(self, meta: Any, c: list[Any]) -> tuple[str, int]:
         return str(c[0]), 0
@@ -257,9 +267,7 @@ class Nodes(Transformer[Token, Any]):
     def table(self, meta: Any, c: list[Any]) -> s.Table:
         name, count, (layout, size), align, at, initial = c
         alignment = self.value(align) if align is not None else 1
-        return s.Table(
-            str(name), self.value(count), size, layout, alignment, at, initial, self.span(meta)
-        )
+        return s.Table(str(name), count, size, layout, alignment, at, initial, self.span(meta))
 
     def state_name(self, meta: Any, c: list[Any]) -> tuple[str, int, Span]:
         return str(c[0]), self.value(c[1]) if c[1] is not None else 0, self.span(meta)
@@ -292,6 +300,19 @@ class Nodes(Transformer[Token, Any]):
     def learn(self, meta: Any, c: list[Any]) -> s.Learn:
         return s.Learn(tuple(c), self.span(meta))
 
+    def demand(self, meta: Any, c: list[Any]) -> s.Demand:
+        return s.Demand(c[0], c[1][1:-1], self.span(meta))
+
+    def part(self, meta: Any, c: list[Any]) -> s.Part:
+        name, *rest = [x for x in c if x is not None]
+        parameters = tuple(str(x) for x in rest if isinstance(x, Token))
+        items = _flat([x for x in rest if not isinstance(x, Token)])
+        return s.Part(str(name), parameters, items, self.span(meta))
+
+    def use(self, meta: Any, c: list[Any]) -> s.Use:
+        name, part, *arguments = [x for x in c if x is not None]
+        return s.Use(str(name), str(part), tuple(arguments), self.span(meta))
+
     def sequence(self, meta: Any, c: list[Any]) -> s.Sequence:
         return s.Sequence(str(c[0]), tuple(c[1:]), self.span(meta))
 
@@ -311,18 +332,18 @@ class Nodes(Transformer[Token, Any]):
         (name, at), over, *items = c
         return s.ClassDef(name, _flat(items), at, over[0] if over is not None else "")
 
-    def _device_word(self, meta: Any, c: list[Any]) -> None:
-        return None
-
     def device(self, meta: Any, c: list[Any]) -> s.Device:
-        (name, at), (parent, _) = [x for x in c[:3] if isinstance(x, tuple)][:2]
-        items = [x for x in c if x is not None][2:]
+        (name, at), (parent, _), *items = c
         kind = "family" if self._text.line(meta.line).startswith("family") else "device"
-        return s.Device(name, parent, kind, _flat(items), at)
+        return s.Device(name, parent, kind, _flat(items), at, kind == "family")
 
     def member(self, meta: Any, c: list[Any]) -> s.Device:
         (name, at), (parent, _), *items = c
         return s.Device(name, parent, "member", _flat(items), at)
+
+    def branch(self, meta: Any, c: list[Any]) -> s.Device:
+        (name, at), (parent, _), *items = c
+        return s.Device(name, parent, "member", _flat(items), at, abstract=True)
 
     # -- services
 

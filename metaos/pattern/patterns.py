@@ -19,6 +19,7 @@ from typing import TypeVar
 from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
+from metaos.pattern.parts import expand
 
 T = TypeVar("T")
 
@@ -110,9 +111,10 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
 
     def say(code: str, message: str, span: Span, hint: str = "") -> None:
         source = sources.get(span.file)
-        problems.append(
-            Problem(code, message, span, hint, source.line(span.line) if source else "")
-        )
+        line = source.line(span.line) if source else ""
+        problem = Problem(code, message, span, hint, line)
+        if problem not in problems:  # what several inherit is said once
+            problems.append(problem)
 
     def near(word: str, known: Iterable[str]) -> str:
         """A hint, as long as there are few problems: it takes its time."""
@@ -136,7 +138,7 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
     for device in raw.values():
         chain = _ancestry(device, raw, classes, say, near)
         if chain is not None:
-            devices[device.name] = _inherit(device, chain, classes)
+            devices[device.name] = _inherit(device, chain, classes, say)
     if problems:
         raise MetaosError("the patterns do not fit together", problems=problems)
     return Patterns(devices, classes, layouts, services, dict(sources), files)
@@ -155,7 +157,7 @@ def _ancestry(
     while chain[0].kind == "member":
         parent = raw.get(chain[0].parent)
         if parent is None or parent.kind == "device":
-            families = [d.name for d in raw.values() if d.kind != "device"]
+            families = [d.name for d in raw.values() if d.abstract]
             hint = near(chain[0].parent, families)
             say("E0102", f"no family '{chain[0].parent}'", chain[0].span, hint)
             return None
@@ -171,8 +173,15 @@ def _ancestry(
     return tuple(chain)
 
 
+def _unsaid(code: str, message: str, span: Span, hint: str) -> None:
+    """What a family leaves open is no problem: its members say it."""
+
+
 def _inherit(
-    device: s.Device, chain: tuple[s.Device, ...], classes: Mapping[str, s.ClassDef]
+    device: s.Device,
+    chain: tuple[s.Device, ...],
+    classes: Mapping[str, s.ClassDef],
+    say: Callable[[str, str, Span, str], None],
 ) -> Pattern:
     class_name = chain[0].parent
     items: dict[object, s.Item] = {(type(i), i.name): i for i in classes[class_name].items}
@@ -184,6 +193,5 @@ def _inherit(
             items.pop(key, None)
             items[key] = item
     family = chain[-2].name if len(chain) > 1 else ""
-    return Pattern(
-        device.name, class_name, family, device.kind == "family", tuple(items.values()), device.span
-    )
+    whole = expand(tuple(items.values()), say if not device.abstract else _unsaid)
+    return Pattern(device.name, class_name, family, device.abstract, whole, device.span)

@@ -35,7 +35,14 @@ class Report:
         return len(self._found) > MANY
 
     def word(self, span: Span, word: str) -> Span:
-        """Where `word` stands in the line of `span`, from its start on; else `span`."""
+        """Where `word` stands in the line of `span`, from its start on; else `span`.
+
+        Of a name that a part declares, `rx.next`, the part says only `next`.
+        """
+        found = self._word(span, word)
+        return self._word(span, word.rpartition(".")[2]) if found is span else found
+
+    def _word(self, span: Span, word: str) -> Span:
         source = self.patterns.sources.get(span.file)
         line = source.line(span.line) if source is not None else ""
         start = line.find(word, span.column - 1)

@@ -182,12 +182,13 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Services are spliced here: `frame` of `length` bytes is answered in place or not.
+    """Services are spliced here: `length` bytes at `frame` + `skip` are answered in place or not.
 
     The card delivers no frame shorter than `least` bytes.
     """
 
     frame: Expr
+    skip: int
     length: Expr
     least: int
     guard: Expr | None
@@ -279,7 +280,15 @@ class Each:
     span: Span
 
 
-Row = Write | Await | Expect | Touch | Each
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows of a part's sequence, by its name."""
+
+    name: str
+    span: Span
+
+
+Row = Write | Await | Expect | Touch | Each | Run
 
 # ---- declarations ---------------------------------------------------------------------
 
@@ -365,16 +374,24 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`count` elements of `element_size` bytes in RAM, or in the window `at`."""
+    """`count` elements in RAM, or at `at`: a window or another table, plus bytes.
+
+    Elements are of `layout`, or buffers of `element_size` bytes that may begin with it.
+    """
 
     name: str
-    count: int
+    count: Expr
     element_size: int
     layout: str
     align: int
     at: Expr | None
     initial: Expr | None
     span: Span
+
+    @property
+    def elements(self) -> int | None:
+        """The count, where the text alone says it."""
+        return self.count.value if isinstance(self.count, Number) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +439,15 @@ class Learn:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """A build-time condition without which the rule cannot drive the device."""
+
+    condition: Expr
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Sequence:
     name: str
     rows: tuple[Row, ...]
@@ -463,9 +489,29 @@ class Guard:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Declarations that `use` makes anew, with `parameters` replaced by its arguments."""
+
+    name: str
+    parameters: tuple[str, ...]
+    items: tuple[Item, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """`name = part(arguments)`: what the part declares is called `name.` and its own name."""
+
+    name: str
+    part: str
+    arguments: tuple[Expr, ...]
+    span: Span
+
+
 Item = (
-    Match | Fact | Learn | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard
+    Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
+    | Access | Guard | Part | Use
 )  # fmt: skip
 
 
@@ -481,13 +527,18 @@ class ClassDef:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A rule for a device. A `family` does not match by itself, its members do."""
+    """A rule for a device: `kind` device, family or member.
+
+    An `abstract` one, a family, does not match by itself, its members do. A family of
+    another family is a member of it.
+    """
 
     name: str
     parent: str
     kind: str
     items: tuple[Item, ...]
     span: Span
+    abstract: bool = False
 
 
 # ---- services -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ pure and total; a number is as wide as its widest part, a constant as wide as it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from metaos.errors import Span
 from metaos.pattern import kinds as k
@@ -88,6 +89,8 @@ class Typer:
         match kind:
             case k.Num():
                 return kind
+            case k.Kept(node=register):
+                return k.fact(register.bits)
             case k.Reg(node=register):
                 self._read(kind, node)
                 return k.number(register.bits)
@@ -106,6 +109,15 @@ class Typer:
                 "E0209", f"a condition has 1 bit, '{spell(node)}' has {found.bits}", node.span,
                 f"compare it: {spell(s.Binary('!=', node, s.Number(0, node.span), node.span))}",
             )  # fmt: skip
+
+    def given(self, node: s.Expr | None) -> None:
+        """Check a condition that chooses when the image is built."""
+        self.condition(node)
+        with self.report.muted():
+            found = self.number(node) if node is not None else None
+        if node is not None and found is not None and not found.fixed:
+            text = f"'given' chooses when the image is built, '{spell(node)}' is not known then"
+            self.say("E0256", text, node.span, "say 'when', in a turn")
 
     def fits(self, node: s.Expr, bits: int, what: str) -> None:
         """Check that a value fits the `bits` bits of `what`."""
@@ -182,6 +194,9 @@ class Typer:
                 hint = self.report.near(name, members)
                 self.say("E0202", f"'{what}' has no '{name}'", at, hint)
                 return k.UNKNOWN
+            case k.Kept(node=register):
+                found = self._field(register.fields, register.name, name, at)
+                return replace(found, built=True) if isinstance(found, k.Num) else found
             case k.Reg(node=register):
                 self._read(of, node)
                 return self._field(register.fields, register.name, name, at)
@@ -209,7 +224,7 @@ class Typer:
             case k.Unknown():
                 return of
             case k.Array(name=name, of=element, count=count):
-                if found is not None:
+                if found is not None and count is not None:
                     self._bounded(index, found, name, count)
                 return element
             case k.Num() | k.Var() | k.Reg():
@@ -223,7 +238,7 @@ class Typer:
             if not 0 <= found.value < count:
                 message = f"'{name}' has elements 0 to {count - 1}, no {found.value}"
                 self.say("E0207", message, index.span)
-        elif found.top >= count and 1 << found.bits > count:
+        elif not found.built and found.top >= count and 1 << found.bits > count:
             reach = min(found.top, (1 << found.bits) - 1)
             message = f"'{name}' has {count} elements, '{spell(index)}' can be {reach}"
             bits = count.bit_length() - 1
@@ -268,8 +283,10 @@ class Typer:
         """The number that bits `high` to `low` of `bits` bits make."""
         if high is None or low is None:
             return k.UNKNOWN
-        if high.value is None or low.value is None:
+        if not (high.fixed and low.fixed):
             self.say("E0205", "the ends of a slice must be constants", node.span)
+        elif high.value is None or low.value is None:
+            return k.UNKNOWN  # how wide it is, the machine file says
         elif high.value < low.value:
             hint = f"the higher bit comes first: [{low.value}:{high.value}]"
             message = f"bits {high.value}:{low.value} run backwards"
@@ -299,27 +316,47 @@ class Typer:
     def _unary(self, node: s.Unary) -> k.Kind:
         found = self.number(node.operand)
         if node.operator == "!":
-            return k.TRUTH
+            return replace(k.TRUTH, built=found is not None and found.fixed)
         if found is None:
             return k.UNKNOWN
-        return k.constant(~found.value) if found.value is not None else k.number(found.bits)
+        if found.value is not None:
+            return k.constant(~found.value)
+        return replace(k.number(found.bits), built=found.built)
 
     def _binary(self, node: s.Binary) -> k.Kind:
         left = self.kind(node.left)
         if isinstance(left, k.Stretch) and node.operator in ("==", "!="):
             return self._same_bytes(node)
+        if node.operator == "+" and isinstance(left, k.Window | k.Array):
+            return self._further(node, left)
         a, b = self.value(left, node.left), self.number(node.right)
         if node.operator in ("==", "!=", "<", "<="):
-            if a is not None and b is not None:
-                self._comparable(node, a, b)
-            return k.TRUTH
+            if a is None or b is None:
+                return k.TRUTH
+            self._comparable(node, a, b)
+            return replace(k.TRUTH, built=a.fixed and b.fixed)
         if a is None or b is None:
             return k.UNKNOWN
         if node.operator in ("&", "|", "^"):
             self._same_sort(node, a, b)
         if a.value is not None and b.value is not None:
             return self._constants(node, a.value, b.value)
-        return sized(node.operator, a, b)
+        found = sized(node.operator, a, b)
+        return replace(found, built=a.fixed and b.fixed) if isinstance(found, k.Num) else found
+
+    def _further(self, node: s.Binary, left: k.Window | k.Array) -> k.Kind:
+        """Some bytes behind the start of a window or a table."""
+        kind = region(left) if isinstance(left, k.Array) else left
+        if not isinstance(kind, k.Window):
+            self.value(left, node.left)
+            return k.UNKNOWN
+        by = self.number(node.right)
+        if by is not None and not by.fixed:
+            text = f"'{spell(node.right)}' is not known when the image is built"
+            self.say("E0206", text, node.right.span)
+        if kind.size is None or by is None or by.value is None:
+            return k.Window()
+        return k.Window(max(0, kind.size - by.value))
 
     def _same_bytes(self, node: s.Binary) -> k.Kind:
         if not isinstance(self.kind(node.right), k.Stretch | k.Unknown):
@@ -385,6 +422,10 @@ class Typer:
             message = f"'{node.function}' takes {wanted} arguments, given {given}"
             self.say("E0208", message, at)
             return k.UNKNOWN
+        if node.function == "capability":
+            return self._capability(node)
+        if node.function in ("log2", "min"):
+            return self._chosen(node)
         if node.function == "memory":
             found = [self.number(argument) for argument in node.arguments]
             return k.Window(found[1].value if found[1] is not None else None)
@@ -395,6 +436,33 @@ class Typer:
             if node.function == "update" or not isinstance(kind, k.Stretch):
                 self.value(kind, argument)
         return k.number(16)
+
+    def _capability(self, node: s.Call) -> k.Kind:
+        self.fits(node.arguments[0], 8, "a capability's id")
+        if len(node.arguments) > 1:
+            inner = Typer({**self.names, **k.CAPABILITY.members}, self.report)
+            inner.condition(node.arguments[1])
+            self.used |= inner.used
+        return k.CAPABILITY
+
+    def _chosen(self, node: s.Call) -> k.Kind:
+        """A function of numbers that are known when the image is built."""
+        found = [self.number(argument) for argument in node.arguments]
+        for argument, number in zip(node.arguments, found, strict=True):
+            if number is not None and not number.fixed:
+                text = f"'{spell(argument)}' is not known when the image is built"
+                self.say("E0206", text, argument.span)
+        bits = [n.bits for n in found if n is not None]
+        return k.fact(7 if node.function == "log2" else max(bits, default=1))
+
+
+def region(array: k.Array) -> k.Kind:
+    """The bytes of a table, as a place for others; what is no table is none."""
+    if not isinstance(array.of, k.Element):
+        return array
+    table, layout = array.of.table, array.of.layout
+    stride = table.element_size or (layout.size if layout is not None else 0)
+    return k.Window(stride * array.count if array.count is not None and stride else None)
 
 
 def _end(node: s.Expr, word: str) -> Span:

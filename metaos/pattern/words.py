@@ -46,6 +46,8 @@ def way_out(kind: k.Kind, node: s.Expr) -> str:
     """What to write instead of something that is no number; empty if nobody knows."""
     match kind:
         case k.Array(count=count):
+            if count is None:
+                return f"say which one: {spell(node)}[0]"
             return f"say which one: {spell(node)}[0] to {spell(node)}[{count - 1}]"
         case k.Element(layout=layout) if layout is not None:
             return f"say which field: {', '.join(f.name for f in layout.fields)}"

@@ -54,6 +54,8 @@ class Access(IntEnum):
     CONFIG16 = 4
     CONFIG32 = 5
     MEMORY32 = 6
+    MEMORY8 = 7
+    MEMORY16 = 8
 
 
 def kind(action: Action, access: Access) -> int:

@@ -112,8 +112,18 @@ FAULTS = [
         "E0401", "'regs' is not of type window", "fact regs : window = bar[1]", "turn", "  order"
     ),
     device("E0402", "no layout 'Missing'", "table t[2] of Missing align 8"),
-    device("E0403", "a table lies at a window's name", *LAYOUT, "table t[2] of L at bar[0]"),
-    device("E0404", "no window 'nowhere'", "registers x at nowhere mmio 32 bits", "  0 R rw @m 1"),
+    device("E0403", "a table lies at a window or another", *LAYOUT, "table t[2] of L at 4096"),
+    device("E0404", "'0x10' is no window", "registers x at 16 mmio 32 bits", "  0 R rw @m 1"),
+    device("E0405", "'t' has 0 elements", "fact n : u8 = 0", "table t[n] of bytes 4"),
+    device(
+        "E0406",
+        "'in' ends 0x6 bytes behind the start of 't', which has 0x4",
+        "table t[2] of bytes 2",
+        "table in[1] of bytes 4 at t + 2",
+    ),
+    device("E0407", "too few", "fact n : u8 = 7", 'demand 8 <= n else "too few"'),
+    turn("E0428", "'t' has 4 elements, this index can be 4", "n <- t[4].n[1:0]"),
+    turn("E0427", "no bits 9:0 in 8 bits", "n <- big[9:0]"),
     turn("E0410", "expected a condition of 1 bit", "n <- 1 when big"),
     turn("E0411", "this cannot stand in a turn", 'n <- "text"'),
     turn("E0412", "unknown name 'nobody'", "n <- nobody"),
@@ -123,7 +133,7 @@ FAULTS = [
     turn("E0414", "no field 'x' in 'R'", "n <- R.x"),
     turn("E0414", "no field 'x'", "R <- { x = 1 }"),
     turn("E0414", "no field 'x'", "t[0] <- { x = 1 }"),
-    turn("E0415", "only tables and states have elements", "n <- t[0].n[1]"),
+    turn("E0415", "only tables and states have elements", "n <- 4[1]"),
     turn("E0416", "an index is a number", "n <- list[n == 1]"),
     turn("E0417", "only a table and its elements have addresses", "t[0] <- { addr = &n }"),
     turn("E0418", "config space is reached by rows", "C <- 1"),
@@ -197,15 +207,6 @@ FAULTS = [
     device(
         "E0461", "'A' has 2", *REGISTERS[:2], "  0 A[2] rw @m 1", "sequence init", "  A[2] <- 1"
     ),
-    device(
-        "E0462",
-        "rows access memory registers of 32 bits",
-        *REGISTERS[:1],
-        "registers csr at regs mmio 16 bits",
-        "  0 R rw @m 1",
-        "sequence init",
-        "  R <- 1",
-    ),
     Fault("E0463", "only PCI functions have config space", HEAD + NO_FUNCTION),
     row("E0464", "a state by 8, 16 or 32 bits from a whole byte on", "big[7:4] <- R"),
     row("E0464", "a row keeps bits from bit 0 on", "big <- R.G"),
@@ -214,7 +215,12 @@ FAULTS = [
     row("E0414", "no field 'x'", 'expect R.x == 1 else "y"'),
     row("E0414", "no field 'x'", "R <- { x = 1 }"),
     device(
-        "E0466", "no row can be 'mem.put'", *REGISTERS, "state w : u32", "sequence init", "  R <- w"
+        "E0466",
+        "no row can be 'mem32.put'",
+        *REGISTERS,
+        "state w : u32",
+        "sequence init",
+        "  R <- w",
     ),
     row(
         "E0467",
@@ -292,10 +298,16 @@ FAULTS += [
 ]
 
 LEARNT = [
+    device("E0490", "a learn row writes numbers", *REGISTERS, *TABLE, "learn", "  R <- &t"),
     device(
-        "E0490", "a learn row reads ports and config space", *REGISTERS, "learn", "  x := R else 0"
+        "E0492",
+        "the window lies at 0x0",
+        "fact far : window = memory(0, 4096)",
+        "registers csr at far mmio 32 bits",
+        "  0 R rw @m 1",
+        "learn",
+        "  x := R else 0",
     ),
-    device("E0490", "a learn row writes ports and config space", *REGISTERS, "learn", "  R <- 1"),
     device("E0491", "keeps a register or a field of one", *PORTS, "learn", "  x := P[1:0] else 0"),
     device("E0414", "no field 'X'", *PORTS, "learn", "  x := P.X else 0"),
 ]

@@ -41,7 +41,7 @@ HERE = Span("rule.pattern", 7, 3, 9)
 
 def row(kind: str, place: int = 0, value: int = 0, **more: object) -> Row:
     given = {"mask": 0, "limit": 0, "site": 0, "device": "dev", "span": HERE} | more
-    symbol = "window" if kind.startswith("mem.") else ""
+    symbol = "window" if kind.startswith("mem") else ""
     state = "state" if kind.split(".")[1][:3] in ("kee", "put") else ""
     return Row(kind, Cell(place, symbol), Cell(value, state), **given)  # type: ignore[arg-type]
 
@@ -89,13 +89,11 @@ class Window:
         self.world = world
 
     def read(self, offset: int, width: int) -> int:
-        assert width == 32
-        self.world.log.append(("mem.read", offset))
-        return self.world.window.get(offset, 0)
+        self.world.log.append((f"mem{width}.read", offset))
+        return self.world.window.get(offset, 0) & (1 << width) - 1
 
     def write(self, offset: int, width: int, value: int) -> None:
-        assert width == 32
-        self.world.log.append(("mem.write", offset, value))
+        self.world.log.append((f"mem{width}.write", offset, value))
         self.world.window[offset] = value
 
 
@@ -140,12 +138,18 @@ class Phase:
 # ---- what rows do -------------------------------------------------------------------------
 
 
+def width_of(kind: str) -> int:
+    """The bits that a kind of row accesses."""
+    digits = kind.split(".")[0].strip("abcdefghijklmnopqrstuvwxyz")
+    return int(digits) if digits else 32
+
+
 def random_row(source: random.Random, site: int) -> Row:
     kind = source.choice([k for k in KINDS if not k.startswith("cpuid")])
     space, action = kind.split(".")
-    bits = int(space[4:]) if space.startswith("port") else 32
-    places = {"mem": 4 * source.randrange(8), "config": source.randrange(1 << 24) & ~3}
-    place = places.get(space, 0x100 + 4 * source.randrange(8))
+    bits = width_of(kind)
+    places = {"mem": 4 * source.randrange(8), "con": source.randrange(1 << 24) & ~3}
+    place = places.get(space[:3], 0x100 + 4 * source.randrange(8))
     if action[:4] == "keep" or action == "put":
         return row(kind, place, 4 * source.randrange(8), site=site)
     value = source.choice((0, 1, source.randrange(1 << bits)))
@@ -158,7 +162,7 @@ def random_row(source: random.Random, site: int) -> Row:
 def prepared(test: Row, world: World) -> None:
     """Make a test pass."""
     space = test.kind.split(".")[0]
-    where = {"mem": world.window, "config": world.config}.get(space, world.ports)
+    where = {"mem": world.window, "con": world.config}.get(space[:3], world.ports)
     old = where.get(test.place.value, 0)
     where[test.place.value] = old & ~test.mask | test.value.value
 
@@ -181,7 +185,7 @@ def kept(one: Row, before: bytes, world: World) -> bytes:
     if action[:4] != "keep":
         return before
     at, size = one.value.value, int(action[4:] or 32) // 8
-    place = world.window if space == "mem" else world.ports
+    place = world.window if space.startswith("mem") else world.ports
     found = place.get(one.place.value, 0).to_bytes(4, "little")
     return before[:at] + found[:size] + before[at + size :]
 
@@ -200,11 +204,11 @@ def test_rows_do_what_they_say_and_no_more() -> None:
             before = bytes(phase.state.data)
             to = phase.turn()
             assert world.log == expected(one, before), (seed, one)
-            space, held = one.kind.split(".")[0], bytearray(phase.state.data)
-            if space.startswith("port") and ".keep" in one.kind:
+            held = bytearray(phase.state.data)
+            if ".keep" in one.kind:
                 stored = int(one.kind.split(".keep")[1] or 32) // 8
-                had = min(stored, int(space[4:]) // 8)
-                at = one.value.value  # what is stored beyond the port's width is nobody's
+                had = min(stored, width_of(one.kind) // 8)
+                at = one.value.value  # what is stored beyond the access is nobody's
                 held[at + had : at + stored] = kept(one, before, world)[at + had : at + stored]
             assert bytes(held) == kept(one, before, world), (seed, one)
             assert to == ("wipe" if number == len(rows) - 1 else "init")
@@ -213,11 +217,11 @@ def test_rows_do_what_they_say_and_no_more() -> None:
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.endswith(".test") and k[0] != "c"])
 def test_a_failed_test_reports_and_stays(kind: str) -> None:
-    bits = int(kind[4:].split(".")[0]) if kind.startswith("port") else 32
+    bits = width_of(kind)
     rows = (
-        row("mem.write", 0, 5),
+        row("mem32.write", 0, 5),
         row(kind, 8, 0x10, mask=0x30, site=77),
-        row("mem.write", 4, 6, site=9),
+        row("mem32.write", 4, 6, site=9),
     )
     world = World(window={8: 0x21}, ports={8: 0x21})
     phase = Phase(rows, world)
@@ -226,7 +230,7 @@ def test_a_failed_test_reports_and_stays(kind: str) -> None:
     place, wanted, found, site = phase.fault()
     assert (place, wanted, site) == (8 + WINDOW * kind.startswith("mem"), 0x10, 77)
     assert found == 0x21 & (1 << bits) - 1
-    assert ("mem.write", 4, 6) not in world.log
+    assert ("mem32.write", 4, 6) not in world.log
 
 
 def test_config_space_is_selected_before_it_is_read() -> None:
@@ -250,7 +254,7 @@ def test_config_space_is_selected_before_it_is_read() -> None:
 )  # fmt: skip
 def test_masks(found: int, value: int, mask: int, passes: bool) -> None:
     """Equality under a mask; at least a number, with the highest bit alone."""
-    phase = Phase((row("mem.test", 0, value, mask=mask),), World(window={0: found}))
+    phase = Phase((row("mem32.test", 0, value, mask=mask),), World(window={0: found}))
     assert phase.turn() == ("wipe" if passes else "report")
 
 
@@ -259,9 +263,9 @@ def test_masks(found: int, value: int, mask: int, passes: bool) -> None:
 
 def waiting(milliseconds: int, first: bool = False) -> tuple[Row, ...]:
     rows = (
-        row("mem.write", 4, 1),
-        row("mem.test", 0, 1, mask=1, limit=milliseconds * 1_000_000, site=5),
-        row("mem.write", 8, 2),
+        row("mem32.write", 4, 1),
+        row("mem32.test", 0, 1, mask=1, limit=milliseconds * 1_000_000, site=5),
+        row("mem32.write", 8, 2),
     )
     return rows[1:] if first else rows
 
@@ -273,7 +277,7 @@ def test_a_wait_ends_in_time(milliseconds: int, start: int, first: bool) -> None
     """Not before its limit and, but for one turn, not after it; the counter wraps on the way."""
     world = World(time=start)
     phase = Phase(waiting(milliseconds, first), world)
-    while world.log[-1:] != [("mem.read", 0)]:
+    while world.log[-1:] != [("mem32.read", 0)]:
         assert phase.turn() == "init"
     step, limit = TIMER.of(milliseconds * 1_000_000) // 50 + 1, milliseconds * TIMER.hertz / 1000
     passed = 0
@@ -296,12 +300,12 @@ def test_a_wait_goes_on_when_its_time_has_come(first: bool) -> None:
         world.time = world.time + 1000 & 0xFFFFFF
     world.window[0] = 1
     assert [phase.turn(), phase.turn()] == ["init", "wipe"]
-    assert ("mem.write", 8, 2) in world.log
+    assert ("mem32.write", 8, 2) in world.log
 
 
 def test_each_wait_has_its_own_time() -> None:
-    rows = (row("mem.write", 4, 0), *(
-        row("mem.test", 4 * n, 1, mask=1, limit=100_000_000, site=n) for n in range(3)
+    rows = (row("mem32.write", 4, 0), *(
+        row("mem32.test", 4 * n, 1, mask=1, limit=100_000_000, site=n) for n in range(3)
     ))  # fmt: skip
     world, ticks = World(), TIMER.of(90_000_000)
     phase = Phase(rows, world)
@@ -375,7 +379,8 @@ def test_tables_hold_their_rows() -> None:
         source = random.Random(seed)
         rows = tuple(random_row(source, source.randrange(70_000)) for _ in range(12))
         rows += tuple(
-            row("mem.test", 4, 1, mask=1, limit=source.choice((0, 1000, 10**10))) for _ in range(2)
+            row("mem32.test", 4, 1, mask=1, limit=source.choice((0, 1000, 10**10)))
+            for _ in range(2)
         )
         _, datum = stepper("init", rows, then="wipe", ticks=TIMER, config=CONFIG)
         kinds = _kinds(rows)
@@ -396,7 +401,7 @@ def test_numbers_take_the_bytes_they_need() -> None:
     assert widths(one) == {"place": 1, "value": 0, "mask": 0, "limit": 0, "site": 0, "kind": 0}
     two = [row("port8.write", 0x160, 5), row("port8.test", 0x61, 6, mask=FULL, site=300)]
     assert widths(two) == {"place": 2, "value": 1, "mask": 4, "limit": 0, "site": 2, "kind": 1}
-    memory = [row("mem.write", 0, 1), row("mem.write", 0, 1)]
+    memory = [row("mem32.write", 0, 1), row("mem32.write", 0, 1)]
     assert widths(memory)["place"] == 4
 
 

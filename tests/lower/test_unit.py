@@ -34,17 +34,17 @@ def symbols(made: Lowered) -> set[str]:
 def test_by_default_the_card_is_asked() -> None:
     made = lowered(fold=False)
     assert MAC_PLACE in symbols(made)
-    assert sum(row.kind == "mem.keep" for row in made.init_rows) == 2
+    assert sum(row.kind == "mem32.keep" for row in made.init_rows) == 2
 
 
 def test_folded_it_is_a_constant_and_a_test() -> None:
     made = lowered(fold=True)
     assert MAC_PLACE not in symbols(made)
-    assert not [row for row in made.init_rows if row.kind == "mem.keep"]
+    assert not [row for row in made.init_rows if row.kind == "mem32.keep"]
     tests = {row.place.value: row for row in made.init_rows if row.place.value in (0x5400, 0x5404)}
     low, high = tests[0x5400], tests[0x5404]
-    assert (low.kind, low.value.value, low.mask) == ("mem.test", 0x12005452, 0xFFFFFFFF)
-    assert (high.kind, high.value.value, high.mask) == ("mem.test", 0x5634, 0xFFFF)
+    assert (low.kind, low.value.value, low.mask) == ("mem32.test", 0x12005452, 0xFFFFFFFF)
+    assert (high.kind, high.value.value, high.mask) == ("mem32.test", 0x5634, 0xFFFF)
     assert low.limit == high.limit == 0
 
 

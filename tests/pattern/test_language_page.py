@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from metaos.errors import Source
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
 from metaos.pipeline import build
-from metaos.probe.machine import Function
+from metaos.probe.machine import Capability, Function
 from metaos.probe.store import read_machine
 from metaos.resources import PATTERNS
 from tests.pattern.load import problems_of
@@ -41,6 +43,7 @@ def test_the_examples_are_sound() -> None:
 def test_the_examples_show_every_construct() -> None:
     file = parse(examples())
     items = [item for device in file.devices for item in device.items]
+    items += [inner for item in items if isinstance(item, s.Part) for inner in item.items]
     kinds = {type(item) for item in items}
     assert kinds == set(s.Item.__args__)
     rows = [row for item in items if isinstance(item, s.Sequence | s.Guard) for row in item.rows]
@@ -60,25 +63,31 @@ def test_every_code_is_on_the_page() -> None:
     assert listed == written
 
 
-def test_the_examples_make_an_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("device", "pattern"), [(0x0100, "a100x"), (0x0200, "a200a")])
+def test_the_examples_make_an_image(device: int, pattern: str, tmp_path: Path) -> None:
     """What the page shows can be generated: with the classes alone, for a machine with its card."""
     shutil.copytree(PATTERNS / "classes", tmp_path / "classes")
     (tmp_path / "page.pattern").write_text(examples().text, "utf-8")
     machine = read_machine(ROOT / "tests" / "data" / "machines" / "pc-e1000.json")
-    functions = tuple(_other_card(f) for f in machine.functions)
+    functions = tuple(_other_card(f, device) for f in machine.functions)
     machine = msgspec.structs.replace(machine, functions=functions)
     system = System(name="page", address="10.0.2.15/24", services=("greeting", "hello"))
     image = build(machine, system=system, pattern_dirs=[tmp_path])
     assert {d.pattern for d in image.manifest.provenance.devices} >= {
-        "a100x",
+        pattern,
         "a100_line",
         "a100_host",
     }
 
 
-def _other_card(function: Function) -> Function:
-    """The machine's network card as the page's."""
+def _other_card(function: Function, device: int) -> Function:
+    """The machine's network card as one of the page's, with the capability that one has."""
     if function.class_code != 0x020000:
         return function
-    config = "ce1a0001" + function.config[8:]
-    return msgspec.structs.replace(function, vendor=0x1ACE, device=0x0100, config=config)
+    config = bytearray.fromhex(function.config)
+    config[:4] = struct.pack("<HH", 0x1ACE, device)
+    config[0x34], config[0x40:0x4C] = 0x40, bytes((9, 0, 12, 2)) + bytes(8)
+    return msgspec.structs.replace(
+        function, vendor=0x1ACE, device=device, config=config.hex(),
+        capabilities=(Capability(id=9, offset=0x40),),
+    )  # fmt: skip

@@ -55,7 +55,7 @@ def test_config_places() -> None:
     [
         (LearnRow(0x00, 0), "unknown kind 0x00"),
         (LearnRow(0x57, 0), "unknown kind 0x57"),
-        (LearnRow(0x37, 0), "unknown kind 0x37"),
+        (LearnRow(0x39, 0), "unknown kind 0x39"),
         (LearnRow(0x30, 0, id=256), "id 0x100 is not from 0 to 0xff"),
         (LearnRow(0x30, 0, limit_ms=65536), "limit_ms 0x10000 is not from 0 to 0xffff"),
         (LearnRow(0x30, 0, value=1 << 32), "value 0x100000000 is not from 0 to 0xffffffff"),
