@@ -44,6 +44,8 @@ DRIVERS = {
     "i82544gc": "e1000",
     "i82545em": "e1000",
     "i82574l": "e1000e",
+    "virtio_net_modern": "virtio-net",
+    "virtio_net_transitional": "virtio-net",
     "ne2000": "ne2k-pci",
 }
 """Which of PEERS stands beside a pattern."""
