@@ -34,12 +34,6 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def line_of(words: str) -> int:
-    lines = (resources.PATTERNS / RULE).read_text("utf-8").splitlines()
-    (number,) = [n for n, line in enumerate(lines, 1) if words in line]
-    return number
-
-
 def without_link(machine: Booted) -> None:
     machine.vm.hmp(f"set_link {NETDEV} off")
     machine.vm.command("cont")
@@ -62,8 +56,7 @@ def test_no_link_is_reported(arguments: tuple[str, ...], make: Make, hasty: Path
     with booted(path, arguments, paused=True) as machine:
         without_link(machine)
         line = machine.wait_for("no link")
-        where = f"{slot} {RULE}:{line_of(LIMIT)}"
-        found = re.fullmatch(re.escape(f"{where}: no link, found ") + "([0-9a-f]{8})", line)
+        found = re.fullmatch(re.escape(f"{slot}: no link, found ") + "([0-9a-f]{8})", line)
         assert found is not None, line
         assert not int(found[1], 16) & 2, "the status says that the link is up"
         assert parked(machine, image)
@@ -86,7 +79,7 @@ def test_the_screen_alone_reports(make: Make, hasty: Path) -> None:
     with booted(path, arguments, paused=True) as machine:
         without_link(machine)
         machine.wait_until(lambda: parked(machine, image), "it parks in the report phase")
-        where = f"00:03.0 {RULE}:{line_of(LIMIT)}: no link, found "
+        where = "00:03.0: no link, found "
         machine.wait_until(
             lambda: any(row.startswith(where) for row in machine.screen()), "the screen shows it"
         )

@@ -40,6 +40,16 @@ MACHINES = {
         *(*SMALL, "-device", "pci-bridge,id=b,chassis_nr=1"),
         *("-device", "e1000,bus=b,addr=5"),
     ),
+    "virtio, transitional": (*SMALL, "-device", "virtio-net-pci"),
+    "virtio, nothing optional": (
+        *(*SMALL, "-device", "virtio-net-pci,event_idx=off,mrg_rxbuf=off,status=off"),
+    ),
+    "virtio, long queues": (
+        *(*SMALL, "-device", "virtio-net-pci,rx_queue_size=1024,tx_queue_size=256"),
+    ),
+    "virtio, version 1 alone, behind a root port": (
+        *(*Q35, "-device", "pcie-root-port,id=p,chassis=1", "-device", "virtio-net-pci,bus=p"),
+    ),
     "an NE2000": (*SMALL, "-device", "ne2k_pci"),
     "an NE2000 on q35, behind a bridge": (
         *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1"),
@@ -89,7 +99,7 @@ def test_probe_build_and_ask(arguments: tuple[str, ...], make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("card", "words"),
-    [("rtl8139", "10ec:8139 class 020000"), ("virtio-net-pci", "1af4:1000 class 020000")],
+    [("rtl8139", "10ec:8139 class 020000"), ("vmxnet3", "15ad:07b0 class 020000")],
 )
 def test_a_card_without_a_pattern(card: str, words: str) -> None:
     machine = probed(*BARE, "-device", card)

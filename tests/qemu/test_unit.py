@@ -42,5 +42,5 @@ def test_its_own_unit_is_served(folded: Path) -> None:
 def test_another_unit_is_refused(folded: Path) -> None:
     with booted(folded, TARGET, card=CARD.replace("12:34:56", "12:34:57")) as machine:
         line = machine.wait_for("another unit")
-        assert line.startswith("00:03.0 net/i8254x.pattern:")
+        assert line.startswith("00:03.0: ")
         assert line.endswith("found 80005734")
