@@ -12,6 +12,7 @@ import msgspec
 
 from metaos.emit.target import cpu_features
 from metaos.match.serves import high_memory
+from metaos.match.untold import untold
 from metaos.probe.machine import Bar, Function, Machine, MemoryRange
 
 _GUARDED = (
@@ -24,11 +25,15 @@ _DIGITS = {
 
 
 class Kind(StrEnum):
-    """What a fact is to an image: folded, chosen at build time, read at start, or nothing."""
+    """What a fact is to an image: folded, chosen at build time, read at start, or nothing.
+
+    Or one of the files does not know it.
+    """
 
     MODEL = "model"
     PLACEMENT = "placement"
     UNIT = "unit"
+    UNKNOWN = "unknown"
     NOTE = "note"
 
 
@@ -52,11 +57,23 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def changes(a: Machine, b: Machine) -> tuple[Change, ...]:
-    """Everything that differs; where it was read from does not count."""
-    return (
+    """Everything that differs; where it was read from does not count.
+
+    What one file does not know is one change of kind `UNKNOWN`, whatever would follow from it.
+    """
+    every = (
         *_cpu(a, b), *_memory(a, b), *_functions(a, b), *_legacy(a, b), *_tables(a, b),
         *_macs(a, b), *_learnt(a, b), *_emulator(a, b),
     )  # fmt: skip
+    found: dict[Change, None] = {}
+    for change in every:
+        lost = untold(a, b, change.subject, change.fact) if change.kind is not Kind.NOTE else None
+        if lost is not None:
+            side, fact = lost
+            text = f"not known of {side}: {fact.reason}"
+            change = Change(subject=fact.what, fact="", how="unknown", kind=Kind.UNKNOWN, a=text)
+        found[change] = None
+    return tuple(found)
 
 
 def _one(subject: str, fact: str, kind: Kind, a: str, b: str) -> Iterator[Change]:

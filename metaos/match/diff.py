@@ -8,7 +8,7 @@ can be. Leaving: a `Difference`, plain data for `metaos diff`. Whether A's image
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -16,6 +16,7 @@ from metaos.emit.code import Code
 from metaos.errors import MetaosError
 from metaos.lower.lower import Lowered
 from metaos.lower.rows import Row
+from metaos.lower.stepper import PLATFORM
 from metaos.match.changes import Change, Kind, changes
 from metaos.match.serves import Made, Obstacle, device_of, differing, obstacles
 from metaos.probe.machine import Machine
@@ -79,6 +80,8 @@ def diff(
     ours = None if isinstance(made_a, MetaosError) else made_a
     theirs = None if isinstance(made_b, MetaosError) else made_b
     stops = () if ours is None else obstacles(ours, b, theirs, placed_b)
+    if not stops and isinstance(made_b, MetaosError):
+        stops = tuple(_lacking(made_b))
     effects = () if ours is None or theirs is None else tuple(_effects(ours, theirs))
     same = ours is not None and theirs is not None and ours.image.loaded == theirs.image.loaded
     facts = any(change.kind is not Kind.NOTE for change in found)
@@ -95,6 +98,13 @@ def diff(
     )
 
 
+def _lacking(refused: MetaosError) -> Iterator[Obstacle]:
+    """What B's file does not know and every image needs: nobody can tell what it is on B."""
+    for problem in refused.problems:
+        if problem.code == "E0307":
+            yield Obstacle(by="unknown", device=PLATFORM, text=problem.message)
+
+
 def _verdict(
     facts: bool, same: bool, stops: tuple[Obstacle, ...], unbuildable: dict[str, str]
 ) -> str:
@@ -106,6 +116,8 @@ def _verdict(
     if "b" in unbuildable:
         rebuild = f"and none can be made for B: {unbuildable['b']}"
     by = stops[0].by if stops else ""
+    if by == "unknown":
+        return "whether an image made for A serves B cannot be told: B's file does not say it"
     if by == "guard":
         return f"an image made for A is refused on B by its guard; {rebuild}"
     if by == "init":
@@ -135,6 +147,8 @@ class _Meaning:
     def of(self, change: Change) -> str:
         if change.kind is Kind.NOTE:
             return "not in any image"
+        if change.kind is Kind.UNKNOWN:
+            return "whether it differs cannot be told"
         if self.a is None:
             return "no image for A to ask"
         first: dict[str, str] = {}

@@ -21,8 +21,9 @@ from metaos.lower.rows import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
+from metaos.match.untold import untold_row
 from metaos.probe.bridge import read_bridge
-from metaos.probe.machine import Bar, BarKind, Function, Machine, domain
+from metaos.probe.machine import Bar, BarKind, Function, Machine, domain, unknown_fact
 
 MIB = 1 << 20
 ROM = 6
@@ -43,7 +44,8 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     """Why A's image does not serve B.
 
     `by` is who notices: "guard" (before anything is touched) and "init" stop with `text`;
-    "nobody" is what no row of the image tests. `facts` are paths into the machine files.
+    "nobody" is what no row of the image tests; "unknown": B's file does not say whether a row
+    passes. `facts` are paths into the machine files.
     """
 
     by: str
@@ -65,7 +67,21 @@ def obstacles(
     if refused:
         return refused
     stopped = tuple(_failing("init", made.lowered.init_rows, made, b, made_b))
-    return stopped or tuple(_unnoticed(made, b, placed_b))
+    if stopped:
+        return stopped
+    rows = (*made.guard, *made.lowered.init_rows)
+    return (*_unnoticed(made, b, placed_b), *_untold(rows, b))
+
+
+def _untold(rows: tuple[Row, ...], b: Machine) -> Iterator[Obstacle]:
+    """Each fact that rows test and B's file does not know, once."""
+    told: set[str] = set()
+    for row in rows:
+        fact = untold_row(b, row) if row.kind.endswith(".test") else None
+        if fact is not None and fact.what not in told:
+            told.add(fact.what)
+            text = f"{fact.what}: not known of B: {fact.reason}"
+            yield Obstacle(by="unknown", device=device_of(row), text=text, facts=row.facts)
 
 
 # ---- rows -----------------------------------------------------------------------------
@@ -83,7 +99,7 @@ def _failing(
     for row in rows:
         if row.kind == "config.write":
             space.write(row.place.value, row.value.value)
-        if not row.kind.endswith(".test"):
+        if not row.kind.endswith(".test") or untold_row(b, row) is not None:
             continue
         wanted = row.value.value
         if row.place.symbol == MEMORY:
@@ -244,6 +260,8 @@ def as_placed(a: Machine, b: Machine) -> Machine:
 def _ram(made: Made, b: Machine) -> Iterator[Obstacle]:
     """RAM the image uses that B has for something else; the guard only counts it."""
     end = MIB + made.image.manifest.memory_needed_kib * 1024
+    if unknown_fact(b, "memory map") is not None:
+        return
     if end > MIB + high_memory(b):
         text = f"the image uses RAM up to {end:#x}, of which B's firmware keeps a part"
         yield Obstacle(by="nobody", device="platform", text=text, facts=("memory",))

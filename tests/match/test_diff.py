@@ -14,7 +14,7 @@ from metaos.match.diff import Difference, Meant
 from metaos.match.serves import ConfigSpace, high_memory
 from metaos.match.system import read_system
 from metaos.probe.header import read_function
-from metaos.probe.machine import Legacy, Machine
+from metaos.probe.machine import Legacy, Machine, Origin, Unknown
 from metaos.probe.store import read_machine
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
@@ -283,3 +283,54 @@ def test_every_pair_of_machines_is_compared_both_ways() -> None:
             assert found.serves == (x == y), (x, y)
             assert bool(changes(machine(x), machine(y))) == (x != y)
             assert all(c.means for c in found.changes)
+
+
+def lacking(*whats: str, **more: object) -> Machine:
+    gaps = tuple(Unknown(what=w, reason="it hid", origin=Origin.SYSFS) for w in whats)
+    return msgspec.structs.replace(machine(), unknown=gaps, **more)
+
+
+def test_what_b_does_not_know_is_no_difference_and_no_promise() -> None:
+    bare = msgspec.structs.replace(machine().cpu, vendor="", brand="", leaves=())
+    config = {f.address: f.config[:128] for f in machine().functions}
+    functions = tuple(
+        msgspec.structs.replace(f, config=config[f.address], capabilities=())
+        for f in machine().functions
+    )
+    cases: list[tuple[Machine, set[str]]] = [
+        (lacking("memory map", memory=()), {"memory map"}),
+        (lacking("acpi tables", acpi=()), {"acpi tables"}),
+        (lacking("pci functions", functions=(), networks=()), {"pci functions"}),
+    ]
+    for b, unknown in cases:
+        found = compared(machine(), b)
+        assert not found.serves and "cannot be told" in found.verdict
+        assert {x.by for x in found.obstacles} == {"unknown"}
+        assert {c.subject for c in found.changes} == unknown
+        assert {c.means for c in found.changes} == {"whether it differs cannot be told"}
+        assert not compared(b, b).changes
+    for b in (lacking("cpuid leaves", cpu=bare), lacking("00:03.0 mac", networks=())):
+        found = compared(machine(), b)
+        assert found.serves and {c.kind for c in found.changes} == {Kind.UNKNOWN}
+    user = lacking(*(f"{f.address} capabilities" for f in functions), functions=functions)
+    assert compared(machine(), user).serves
+
+
+def test_what_is_known_to_differ_is_still_refused() -> None:
+    other = patched(lacking("memory map", memory=()), CARD, {0x00: 0x12348086})
+    found = compared(machine(), other)
+    assert "refused on B by its guard" in found.verdict
+    assert changed(found, CARD, "device").b == "0x1234"
+
+
+def test_a_processor_that_may_lack_a_used_feature_cannot_be_told() -> None:
+    leaves = tuple(
+        msgspec.structs.replace(x, ebx=0xFFFFFFFF, ecx=0xFFFFFFFF) for x in machine().cpu.leaves
+    )
+    rich = msgspec.structs.replace(
+        machine(), cpu=msgspec.structs.replace(machine().cpu, leaves=leaves, vendor="", brand="")
+    )
+    bare = msgspec.structs.replace(machine().cpu, vendor="", brand="", leaves=())
+    found = compared(rich, lacking("cpuid leaves", cpu=bare))
+    assert not found.serves and "cannot be told" in found.verdict
+    assert [x.text for x in found.obstacles] == ["cpuid leaves: not known of B: it hid"]
