@@ -42,7 +42,7 @@ def read_tables(tree: Tree, gaps: Gaps) -> tuple[AcpiTable, ...]:
             gaps.add(f"acpi {tree.shown(name).removeprefix('/')}", error)
     if tables:
         gaps.add("acpi addresses", f"{_NOT_SHOWN} where they lie")
-        gaps.add("acpi root tables", f"{_NOT_SHOWN} that one, nor the pointer to it")
+    gaps.add("acpi root tables", f"{_NOT_SHOWN} that one, nor the pointer to it")
     return tuple(tables)
 
 
