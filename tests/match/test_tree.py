@@ -20,6 +20,7 @@ from tests.conftest import Golden
 TESTS = Path(__file__).parents[1]
 SERVER = TESTS / "golden" / "linux" / "intel64-2g2n4c.json"
 FILES = [*sorted((TESTS / "data" / "machines").glob("*.json")), SERVER]
+GOLDEN_FILES = [path for path in FILES if path.stem in ("pc-e1000", "q35-bridge")] + [SERVER]
 PC = read_machine(TESTS / "data" / "machines" / "pc-e1000.json")
 
 
@@ -35,7 +36,7 @@ def nameless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         cached.cache_clear()
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", GOLDEN_FILES, ids=lambda path: path.stem)
 def test_text(file: Path, golden: Golden) -> None:
     machine = read_machine(file)
     golden(f"show/{file.stem}.txt", tree_text(tree(machine), machine.acpi) + "\n")
