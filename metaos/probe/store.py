@@ -1,7 +1,7 @@
 """Machine files: a `Machine` as JSON that people can read and compare.
 
 Entering: a `Machine`, or the path of a file that may have been edited by hand; leaving: the
-other of the two. Every fault is named by its JSON path.
+other of the two. Every fault is named by its place in the text and its JSON path.
 
     machine = read_machine(Path("machine.json"))
     write_machine(machine, Path("copy.json"))
@@ -15,15 +15,17 @@ import os
 import re
 import tempfile
 import types
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
-from metaos.errors import MetaosError, Problem, did_you_mean
+from metaos.errors import MetaosError, Problem, Span, did_you_mean
 from metaos.probe.check import check
 from metaos.probe.machine import SCHEMA, Machine, Struct
+from metaos.probe.places import place
 
 _LINE = 140
 _MOST_PROBLEMS = 20
@@ -75,10 +77,16 @@ def parse_machine(text: str, source: str = "machine.json") -> Machine:
             f"{source}: not a machine file"
             + (f" ({hidden} more faults are not shown)" if hidden > 0 else ""),
             hint=_AGAIN,
-            problems=problems[:_MOST_PROBLEMS],
+            problems=[_placed(problem, text, source) for problem in problems[:_MOST_PROBLEMS]],
         )
     assert isinstance(machine, Machine)
     return machine
+
+
+def _placed(problem: Problem, text: str, source: str) -> Problem:
+    """The problem with the place that the JSON path before its message leads to."""
+    line, column = place(text, problem.message.partition(":")[0])
+    return replace(problem, span=Span(source, line, column, column + 1))
 
 
 def format_machine(machine: Machine) -> str:
