@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ from metaos.probe.log import read_log
 from metaos.probe.machine import AcpiTable, Machine
 from metaos.probe.salvage import salvage
 from metaos.probe.store import format_machine, parse_machine, read_machine
-from tests.probe.mutate import mutated, resealed
+from tests.probe.mutations import mutated, resealed
 from tests.probe.tables import acpidump, fadt, hpet, madt, mcfg, spcr, srat, stored
 
 HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ def usable(machine: Machine) -> None:
 
 
 def a_log(seed: int) -> None:
-    log = read_log(text(mutated(LOG, seed)), "d.txt")
+    log = read_log(text(mutated(LOG, Random(seed))), "d.txt")
     assert all(PLACE.match(problem.render()) for problem in log.problems)
     machine = salvage(log)
     if seed % 10 == 0:
@@ -65,18 +66,18 @@ def a_log(seed: int) -> None:
 
 
 def a_sealed_log(seed: int) -> None:
-    machine = salvage(read_log(resealed(text(LOG), seed), "d.txt"))
+    machine = salvage(read_log(resealed(text(LOG), Random(seed)), "d.txt"))
     if seed % 10 == 0:
         usable(machine)
 
 
 def a_live_probe(seed: int) -> None:
-    changed = resealed(text(LOG), seed) if seed % 2 else text(mutated(LOG, seed))
+    changed = resealed(text(LOG), Random(seed)) if seed % 2 else text(mutated(LOG, Random(seed)))
     parse(changed, "d.txt")
 
 
 def an_acpidump(seed: int) -> None:
-    machine, problems = parse_acpidump(text(mutated(DUMP, seed)), "d.txt")
+    machine, problems = parse_acpidump(text(mutated(DUMP, Random(seed))), "d.txt")
     if seed % 10 == 0:
         usable(machine)
     assert all(PLACE.match(problem.render()) for problem in problems)
@@ -84,7 +85,7 @@ def an_acpidump(seed: int) -> None:
 
 def a_machine_file(seed: int) -> None:
     try:
-        machine = parse_machine(text(mutated(MACHINE, seed)), "d.txt")
+        machine = parse_machine(text(mutated(MACHINE, Random(seed))), "d.txt")
     except MetaosError as error:
         assert all(PLACE.match(problem.render()) for problem in error.problems)
         raise
@@ -93,7 +94,7 @@ def a_machine_file(seed: int) -> None:
 
 def tables(seed: int) -> None:
     one = TABLES[seed % len(TABLES)]
-    raw = bytearray(mutated(bytes.fromhex(one.data), seed)[: 1 << 16])
+    raw = bytearray(mutated(bytes.fromhex(one.data), Random(seed))[: 1 << 16])
     if seed % 3 and len(raw) > 36:  # such that its contents are looked at
         raw[4:8] = len(raw).to_bytes(4, "little")
         raw[9] = (raw[9] - sum(raw)) & 0xFF
