@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from metaos.errors import MetaosError
@@ -15,9 +16,11 @@ from metaos.probe.lines import checksum, parse
 from metaos.probe.log import Log, read_log
 from metaos.probe.machine import Function, Machine
 from metaos.probe.salvage import salvage
-from metaos.probe.store import format_machine, parse_machine
+from metaos.probe.store import format_machine, parse_machine, read_machine
+from tests.probe.discovered import printed
 
 LINES = (Path(__file__).parent / "data" / "pc-e1000.txt").read_text().splitlines()
+FILES = sorted((Path(__file__).parent.parent / "data" / "machines").glob("*.json"))
 NO_MAC = {"00:03.0 mac"}
 
 
@@ -246,3 +249,14 @@ def test_ranges_that_overlap_are_cut() -> None:
         (0x100000, 0x3E00000, 1),
         (0x3F00000, 0x200000, 2),
     ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_machine_that_is_printed_is_read_back(file: Path) -> None:
+    known = read_machine(file)
+    found = machine(printed(known))
+    assert parse(printed(known)).functions
+    told = [msgspec.structs.replace(f, name="", name_origin=None) for f in known.functions]
+    assert list(found.functions) == told
+    assert (found.cpu, found.memory, found.legacy) == (known.cpu, known.memory, known.legacy)
+    assert found.acpi == known.acpi
