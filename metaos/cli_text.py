@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from metaos.pattern.syntax import Match
     from metaos.probe.merge import Merged
 
-_MOST_NAME = 48
-
 
 def merged_text(merged: Merged) -> str:
     """On what machine files differed, and which of them knew what another did not."""
@@ -68,10 +66,6 @@ def _nearest(device: Matched) -> str:
     )
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3].rstrip()}..."
-
-
 def _unmatched_lines(device: Matched) -> list[str]:
     """What a function without a pattern is, the nearest patterns and why they are not its own."""
     return [
@@ -93,9 +87,7 @@ def summary_text(summary: Summary) -> str:
         )
         for c in summary.machines
     ]
-    gaps = [
-        (g.ids, g.class_code, _short(g.name), g.machines, g.needed or "-") for g in summary.gaps
-    ]
+    gaps = [(g.ids, g.class_code, g.name, g.machines, g.needed or "-") for g in summary.gaps]
     parts = [
         table(("machine", "functions", "cards", "needs a pattern", "unknown"), machines),
         table(("no pattern", "class", "what it is", "machines", "needed on"), gaps),

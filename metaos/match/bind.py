@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from metaos.errors import Exit, MetaosError, Problem, did_you_mean
 from metaos.match.facts import evaluate
+from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
-from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain
+from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain, unknown_fact
 
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
@@ -259,6 +260,14 @@ def demand_needed(bindings: Bindings) -> None:
                 f"{device_name(function)}",
                 hint=near,
             )
+        )
+    unread = unknown_fact(bindings.machine, "pci functions")
+    if unread is not None and not problems:
+        raise MetaosError(
+            f"system '{bindings.system.name}' needs a network card, and the PCI functions of this "
+            f"machine are unknown: {unread.reason}",
+            exit_code=Exit.NO_PATTERN,
+            hint=HOW_TO_GET,
         )
     raise MetaosError(
         f"system '{bindings.system.name}' needs a network card, and no device of this machine "

@@ -92,10 +92,12 @@ def match_report(bindings: Bindings, file: str) -> MatchReport:
     )
     wanting = [row for row in rows if not row.pattern and row.needed == "yes"]
     served = any(offers(b.pattern) for b in bindings.bindings)
-    if not served and _carries(bindings):
-        following = wanting[0].next if wanting else "this machine has no network card"
+    if not served and wanting:
+        following = wanting[0].next
     elif missing:
         following = f"metaos probe merge {file} OTHER.json, with what another source can read"
+    elif not served and _carries(bindings):
+        following = "nothing: this machine has no network card"
     else:
         following = f"metaos build --machine {file}"
     return MatchReport(

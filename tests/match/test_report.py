@@ -11,8 +11,8 @@ import pytest
 from metaos import resources
 from metaos.cli import main
 from metaos.cli_text import match_text, summary_text
-from metaos.errors import Exit
-from metaos.match.bind import bind_all
+from metaos.errors import Exit, MetaosError
+from metaos.match.bind import bind_all, demand_needed
 from metaos.match.report import Matched, MatchReport, match_report
 from metaos.match.summary import summary
 from metaos.match.system import System, read_system
@@ -124,6 +124,16 @@ def test_what_is_unknown_is_said(own: Patterns) -> None:
     assert found.unknown[0] == "memory map: only root may read it"
     assert "ids unknown: the line is cut off" in row(found).because
     assert "metaos probe sysfs" in row(found).next
+
+
+def test_functions_that_nobody_read_are_no_missing_card(own: Patterns) -> None:
+    fact = Unknown(what="pci functions", reason="only tables were dumped", origin=Origin.ACPIDUMP)
+    empty = msgspec.structs.replace(machine(), functions=(), networks=(), unknown=(fact,))
+    found = report(empty, own)
+    assert found.next.startswith("metaos probe merge m.json OTHER.json")
+    with pytest.raises(MetaosError, match="are unknown: only tables were dumped") as caught:
+        demand_needed(bind_all(empty, own, read_system()))
+    assert caught.value.exit_code is Exit.NO_PATTERN
 
 
 def test_another_domain_is_out_of_reach(own: Patterns) -> None:
