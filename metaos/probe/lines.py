@@ -181,7 +181,9 @@ def _undamaged(lines: Iterable[str]) -> tuple[list[Line], list[Problem]]:
         whole.append(line)
         if line.tag == "end":
             if line.words != (f"{wanted:04x}",):
-                problems.append(_problem(f"the last line counts {line.words}, there are {wanted}"))
+                said = " ".join(line.words)
+                counted = f"line {line.number:04x} counts {said} lines, there are {wanted:04x}"
+                problems.append(_problem(counted))
             return whole, problems
     problems.append(_problem(f"cut off after {wanted} lines: there is no 'end' line"))
     return whole, problems

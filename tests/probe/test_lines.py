@@ -95,7 +95,8 @@ def test_another_version_is_refused() -> None:
 
 
 def test_a_wrong_count_is_refused() -> None:
-    assert "the last line counts" in fault(sealed("metaos-discoverer 02", "end 0007"))
+    message = fault(sealed("metaos-discoverer 02", "end 0007"))
+    assert "line 0001 counts 0007 lines, there are 0002" in message
 
 
 @pytest.mark.parametrize(
