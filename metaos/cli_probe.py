@@ -199,6 +199,42 @@ def warn(problems: Sequence[Problem]) -> None:
         console.note(f"{len(problems) - MOST_WARNINGS} more warnings are not shown")
 
 
+Dump = Annotated[Path, typer.Argument(help="A file; '-': stdin.")]
+
+
+@app.command()
+def lspci(file: Dump, output: MachineOutput = MACHINE, quiet: Quiet = False) -> None:
+    """The text that lspci printed: lspci -nnvvxxx, or less."""
+    from metaos.probe.lspci_machine import lspci_machine
+    from metaos.probe.paste import read_text
+
+    say = progress(quiet)
+    machine, notes = lspci_machine(read_text(file), str(file))
+    for note in notes:
+        say(note)
+    write(machine, output, say)
+
+
+@app.command()
+def cpuid(
+    file: Annotated[
+        Path, typer.Argument(help="A file, a folder with one for each processor; '-': stdin.")
+    ],
+    output: MachineOutput = MACHINE,
+    quiet: Quiet = False,
+) -> None:
+    """A dump of CPUID leaves: cpuid -r, AIDA64, hwloc-gather-cpuid."""
+    from metaos.cli_processor import processor_lines
+    from metaos.match.processor import shown_processor
+    from metaos.probe.cpuid_machine import cpuid_machine
+
+    say = progress(quiet)
+    machine = cpuid_machine(file)
+    for line in processor_lines(shown_processor(machine.cpu)):
+        say(line)
+    write(machine, output, say)
+
+
 def write(machine: Machine, output: Path, say: Progress) -> None:
     """Write a machine file, or to stdout for "-", and say how much of it is not known."""
     from metaos.probe.store import format_machine, write_machine

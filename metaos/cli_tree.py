@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from metaos.match.tree import ShownBus, ShownFunction, ShownMachine, ShownProcessor
+from metaos.cli_processor import processor_lines
+from metaos.match.tree import ShownBus, ShownFunction, ShownMachine
 from metaos.probe.acpi import read_acpi
 from metaos.probe.acpi_text import acpi_lines
 from metaos.probe.machine import AcpiTable, MemoryRange, Unknown
@@ -17,7 +18,7 @@ _KINDS = {1: "usable", 2: "reserved", 3: "ACPI tables", 4: "ACPI NVS", 5: "unusa
 
 def tree_text(shown: ShownMachine, tables: tuple[AcpiTable, ...]) -> str:
     """Processor, memory, buses, what firmware left, and what is not known."""
-    lines = [*_processor(shown.processor), *_memory(shown.memory)]
+    lines = [*processor_lines(shown.processor), *_memory(shown.memory)]
     for bus in shown.buses:
         lines += _bus(bus, "")
     if shown.legacy:
@@ -40,15 +41,6 @@ def size_text(number: int) -> str:
         if number and number % unit == 0:
             return f"{number // unit} {name}"
     return f"{number} bytes"
-
-
-def _processor(cpu: ShownProcessor) -> Iterator[str]:
-    source = f"{cpu.leaves} leaves" if cpu.leaves else f"{cpu.flags} flags" if cpu.flags else ""
-    count = f"{cpu.processors} processors" if cpu.processors > 1 else ""
-    words = (cpu.brand or cpu.vendor or "unknown", source, count)
-    yield "processor  " + ", ".join(word for word in words if word)
-    if cpu.features:
-        yield f"  code may use {' '.join(cpu.features)}"
 
 
 def _memory(ranges: tuple[MemoryRange, ...]) -> Iterator[str]:

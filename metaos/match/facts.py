@@ -190,10 +190,9 @@ def _capability(
 def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFact:
     function = device.function
     bars = {b.index: b for b in function.bars} if function is not None else {}
-    what = f"{device.address} bar {index} size"
-    for unread in device.unknown:
-        if unread.what == what:
-            raise fail(expression, f"{what} is unknown: {unread.reason}", HOW_TO_GET)
+    for unread in () if index in bars else device.unknown:
+        if unread.what in (f"{device.address} bar {index} size", f"{device.address} bars"):
+            raise fail(expression, f"{unread.what} is unknown: {unread.reason}", HOW_TO_GET)
     if index not in bars or function is None:
         has = ", ".join(map(str, bars)) or "none"
         raise fail(expression, f"{device.address} has no BAR {index}", f"it has: {has}")

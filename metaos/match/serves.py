@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from metaos.emit.code import Code
-from metaos.emit.target import REGISTERS
+from metaos.emit.features import REGISTERS
 from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.lower.lower import Lowered

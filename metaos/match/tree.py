@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from metaos.emit.target import cpu_features
 from metaos.match.names import class_name, device_name
+from metaos.match.processor import ShownProcessor, shown_processor
 from metaos.probe.acpi import read_acpi
 from metaos.probe.acpi_tables import Acpi
 from metaos.probe.bridge import Bridge, Forwarded, read_bridge
@@ -35,17 +35,6 @@ itself: what a bridge leads to has a higher number."""
 
 class _Shown(msgspec.Struct, frozen=True, kw_only=True):
     """What every record here is."""
-
-
-class ShownProcessor(_Shown, frozen=True, kw_only=True):
-    """`features` are those that code may use, by LLVM's names; `processors` counts logical ones."""
-
-    vendor: str
-    brand: str
-    leaves: int
-    flags: int
-    processors: int
-    features: tuple[str, ...]
 
 
 class ShownCapability(_Shown, frozen=True, kw_only=True):
@@ -106,16 +95,8 @@ class ShownMachine(_Shown, frozen=True, kw_only=True):
 
 def tree(machine: Machine) -> ShownMachine:
     """The machine, its functions under the bridges that lead to them."""
-    cpu = machine.cpu
     return ShownMachine(
-        processor=ShownProcessor(
-            vendor=cpu.vendor,
-            brand=cpu.brand,
-            leaves=len(cpu.leaves),
-            flags=len(cpu.flags),
-            processors=1 + len(cpu.others),
-            features=cpu_features(cpu),
-        ),
+        processor=shown_processor(machine.cpu),
         memory=machine.memory,
         buses=_Buses(machine).roots(),
         legacy=machine.legacy,

@@ -34,20 +34,30 @@ def read_dump(path: Path) -> str:
     Raises:
         MetaosError: it cannot be read, or has more than `MOST_BYTES`.
     """
-    try:
-        if str(path) == "-":
-            raw = sys.stdin.buffer.read(MOST_BYTES + 1)
-        else:
-            with path.open("rb") as file:
-                raw = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise MetaosError(f"{path}: {error.strerror}") from error
-    if len(raw) > MOST_BYTES:
-        raise MetaosError(
-            f"{path}: more than {MOST_BYTES >> 20} MiB", hint="keep only what the tool printed"
-        )
+    raw = read_bytes(path, MOST_BYTES)
     encoding = next((name for bom, name in _BOMS if raw.startswith(bom)), "utf-8")
     return raw.decode(encoding, "replace")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """What is in a file, or comes on stdin for "-".
+
+    Raises:
+        MetaosError: it cannot be read, or has more than `most` bytes.
+    """
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(most + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(most + 1)
+    except OSError as error:
+        raise MetaosError(f"{path}: {error.strerror}") from error
+    if len(raw) > most:
+        raise MetaosError(
+            f"{path}: more than {most >> 20} MiB", hint="keep only what the tool printed"
+        )
+    return raw
 
 
 def rows(text: str) -> Iterator[tuple[int, str]]:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from metaos.errors import MetaosError
 from metaos.probe import ask_cpuid
 from metaos.probe.ask_cpuid import Ask, Registers
-from metaos.probe.cpu import describe
-from metaos.probe.machine import Cpu, CpuidLeaf, Origin, Processor
+from metaos.probe.cpu import cpu_of
+from metaos.probe.machine import Cpu, CpuidLeaf, Origin
 from metaos.probe.sysfs.tree import Gaps, Tree, UnreadError
 
 _DEVICES, _CPUINFO = "dev/cpu", "proc/cpuinfo"
@@ -35,7 +35,7 @@ def read_cpu(tree: Tree, gaps: Gaps) -> Cpu:
     reasons = []
     for read in (_devices, _instruction):
         try:
-            return _cpu(read(tree))
+            return cpu_of(read(tree), Origin.SYSFS)
         except UnreadError as error:
             reasons.append(str(error))
     try:
@@ -45,31 +45,6 @@ def read_cpu(tree: Tree, gaps: Gaps) -> Cpu:
         vendor, brand, flags = "", "", ()
     gaps.add("cpuid leaves", "; ".join(reasons))
     return Cpu(vendor=vendor, brand=brand, leaves=(), origin=Origin.SYSFS, flags=flags)
-
-
-def _cpu(found: dict[int, Leaves]) -> Cpu:
-    first = min(found)
-    vendor, brand = describe(found[first])
-    return Cpu(
-        vendor=vendor,
-        brand=brand,
-        leaves=found[first],
-        origin=Origin.SYSFS,
-        others=tuple(
-            Processor(number=number, leaves=differing(found[first], found[number]))
-            for number in sorted(found)
-            if number != first
-        ),
-    )
-
-
-def differing(first: Leaves, other: Leaves) -> Leaves:
-    """The leaves of another processor that are not as the first one's; zeros where it has none."""
-    ours = {(leaf.leaf, leaf.subleaf): leaf for leaf in first}
-    theirs = {(leaf.leaf, leaf.subleaf): leaf for leaf in other}
-    for leaf, subleaf in ours.keys() - theirs.keys():
-        theirs[leaf, subleaf] = CpuidLeaf(leaf=leaf, subleaf=subleaf, eax=0, ebx=0, ecx=0, edx=0)
-    return tuple(leaf for key, leaf in sorted(theirs.items()) if ours.get(key) != leaf)
 
 
 def _devices(tree: Tree) -> dict[int, Leaves]:
