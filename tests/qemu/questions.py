@@ -11,8 +11,13 @@ PEER = bytes.fromhex("020000000002")
 PEER_IP = bytes([10, 0, 2, 2])
 
 
-def echo(mac: bytes, ip: bytes, number: int = 0, payload: bytes = b"hello, machine") -> bytes:
-    """An ICMP echo request to the station `mac` with `ip`; `number` makes it another one."""
+def echo(
+    mac: bytes, ip: bytes, number: int = 0, payload: bytes = b"hello, machine, are you there"
+) -> bytes:
+    """An ICMP echo request to the station `mac` with `ip`; `number` makes it another one.
+
+    The payload is long enough that no card fills the answer up.
+    """
     message = struct.pack(">BBHHH", 8, 0, 0, number >> 16, number & 0xFFFF) + payload
     message = message[:2] + checksum(message) + message[4:]
     start = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(message), number & 0xFFFF, 0, 64, 1)
