@@ -16,7 +16,7 @@ from metaos.errors import MetaosError
 from metaos.link.layout import PAGE, WIPED_PHASES, Layout, lay_out, present_phases
 from metaos.link.loader import LOW
 from metaos.link.manifest import Mapping, Symbol
-from metaos.link.parts import Parts
+from metaos.link.parts import PAGE_SHIFT, Parts, page_symbol
 from metaos.link.phases import tail_length, wipe_length
 from metaos.link.tables import PageTables, build_tables, map_all
 
@@ -101,6 +101,9 @@ def _symbols(
             device=ram.place.device,
             phases=mapped(ram.place.phases),
         )
+        if ram.place.align >> PAGE_SHIFT:
+            page, name = ram.address >> PAGE_SHIFT, page_symbol(ram.place.name)
+            yield Symbol(name=name, kind="number", linear=page, physical=page, size=0)
     for index, (start, end) in enumerate(wiped):
         name, size = f"wiped.{index}", end - start
         yield Symbol(

@@ -162,7 +162,7 @@ def ports(work: Work, ticks: Ticks | None, config: ConfigAccess | None) -> tuple
                 PortRange(
                     name=f"{device.address}.{register.node.name}",
                     base=register.number,
-                    length=register.bits // 8,
+                    length=register.bits // 8 * register.node.count,
                     device=device.address,
                     phases=phases,
                 )

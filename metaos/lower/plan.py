@@ -154,16 +154,15 @@ def _table(
         text = f"'{node.name}' has {count} elements, a table has 1 to {MAX_COUNT}"
         raise fail(node.count.span, "E0405", text)
     symbol, offset, window, inside = f"{device.address}.{node.name}", 0, "", ""
-    base, by = node.at, 0
-    match node.at:
-        case s.Binary(operator="+", left=s.Name(text=text) as left, right=right) if text in tables:
-            base, by = left, number(right, device, facts.values)
-    if isinstance(base, s.Name) and base.text in tables:
-        host = tables[base.text]
+    base, behind = _base(node.at)
+    if base in tables:
+        host, by = tables[base], sum(number(x, device, facts.values) for x in behind)
         symbol, offset, inside = host.symbol, host.offset + by, host.inside or host.name
         window = host.window
-        if by + count * stride > host.count * host.stride:
-            text = f"'{node.name}' ends {by + count * stride:#x} bytes behind the start of "
+        # Of buffers that begin with a layout, a table inside another is that layout alone.
+        end = by + (count - 1) * stride + (layout.size if layout is not None else stride)
+        if end > host.count * host.stride:
+            text = f"'{node.name}' ends {end:#x} bytes behind the start of "
             text += f"'{host.name}', which has {host.count * host.stride:#x}"
             raise fail(node.span, "E0406", text)
     elif node.at is not None:
@@ -173,6 +172,17 @@ def _table(
         window, offset = facts.window(place), place.start
         symbol = f"{device.address}.{window}"
     return TablePlan(node.name, symbol, offset, count, stride, layout, window, inside, node)
+
+
+def _base(node: s.Expr | None) -> tuple[str, tuple[s.Expr, ...]]:
+    """The name a sum begins with, and what is added to it."""
+    match node:
+        case s.Name(text=text):
+            return text, ()
+        case s.Binary(operator="+", left=left, right=right):
+            name, behind = _base(left)
+            return name, (*behind, right)
+    return "", ()
 
 
 def _registers(device: Device, pattern: Pattern, facts: Facts) -> dict[str, RegisterPlan]:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import Span
+from metaos.link.parts import PAGE_SHIFT, page_symbol
 from metaos.lower.known import fail
-from metaos.lower.plan import DevicePlan, RegisterPlan
+from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan
 from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
@@ -222,6 +223,10 @@ class RowLowering:
             case s.Reference(of=s.Name(text=text)) if text in self.plan.tables:
                 table = self.plan.tables[text]
                 return Cell(table.offset, table.symbol)
+            case s.Binary(operator=">>", left=s.Reference(of=s.Name(text=text)), right=by) if (
+                text in self.plan.tables
+            ):
+                return self._page(self.plan.tables[text], self._number(by), node.span)
             case s.Record(fields=parts):
                 fields = {f.name: f for f in register.node.fields}
                 word = 0
@@ -232,6 +237,14 @@ class RowLowering:
                     word |= value << fields[part.name].low
                 return Cell(word & FULL)
         return Cell(self._number(node) & ((1 << register.bits) - 1))
+
+    def _page(self, table: TablePlan, shift: int, span: Span) -> Cell:
+        """The number of the page that a table starts."""
+        size = 1 << PAGE_SHIFT
+        if shift != PAGE_SHIFT or table.offset or table.node.align % size or table.window:
+            text = f"a place is told as it is, or >> {PAGE_SHIFT} if it is aligned to {size}"
+            raise fail(span, "E0462", text)
+        return Cell(0, page_symbol(table.symbol))
 
     def _test(self, row: s.Await | s.Expect, limit: int) -> Row:
         condition, span = row.condition, row.span

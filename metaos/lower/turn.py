@@ -234,7 +234,8 @@ class Turn(Values):
         length = self.plain(self.value(step.length), 32)
         offset, ops = self.at(element.table, element.index)
         gate = self.gate(self.both(guard, self.condition(step.guard)))
-        base = self.b.address(element.table.symbol, offset + step.skip, ops)
+        skip = self.end(step.skip) if step.skip is not None else 0
+        base = self.b.address(element.table.symbol, offset + skip, ops)
         frame = Frame(base, length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
         self.names[step.answered] = Cond((), answered)

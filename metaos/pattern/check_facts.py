@@ -149,6 +149,7 @@ def tables(pattern: Pattern, typer: Typer) -> None:
             at = typer.report.word(table.span, table.layout)
             hint = typer.report.near(table.layout, pattern.layouts) or "the device declares none"
             typer.say("E0224", f"no layout '{table.layout}'", at, hint)
+        typer.built(table.count)
         if table.at is not None:
             _in_window(table, layout, typer)
         if table.initial is not None:

@@ -379,6 +379,7 @@ class Flow:
             self.typer.say(
                 "E0206", f"no frame lies at '{spell(step.frame)}'", step.frame.span, hint
             )
+        self.typer.built(step.skip)
         self.typer.fits(step.length, 16, "length")
         self.name(step.answered, k.BIT, step)
         self.name(step.answer_length, k.number(16), step)

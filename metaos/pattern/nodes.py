@@ -161,10 +161,10 @@ class Nodes(Transformer[Token, Any]):
 
     def offer(self, meta: Any, c: list[Any]) -> s.Step:
         frame, length, least, guard, answered, answer_length = c
-        skip = 0
+        skip: s.Expr | None = None
         match frame:
-            case s.Binary(operator="+", left=left, right=s.Number(value=skip)):
-                frame = left
+            case s.Binary(operator="+", left=left, right=right):
+                frame, skip = left, right
         return s.Offer(
             frame, skip, length, self.value(least) if least is not None else 0, guard,
             str(answered), str(answer_length), self.span(meta),

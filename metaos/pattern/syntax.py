@@ -188,7 +188,7 @@ class Offer:
     """
 
     frame: Expr
-    skip: int
+    skip: Expr | None
     length: Expr
     least: int
     guard: Expr | None

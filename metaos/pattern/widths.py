@@ -119,6 +119,14 @@ class Typer:
             text = f"'given' chooses when the image is built, '{spell(node)}' is not known then"
             self.say("E0256", text, node.span, "say 'when', in a turn")
 
+    def built(self, node: s.Expr | None) -> k.Num | None:
+        """A number that is known when the image is built."""
+        found = self.number(node) if node is not None else None
+        if node is not None and found is not None and not found.fixed:
+            text = f"'{spell(node)}' is not known when the image is built"
+            self.say("E0206", text, node.span)
+        return found
+
     def fits(self, node: s.Expr, bits: int, what: str) -> None:
         """Check that a value fits the `bits` bits of `what`."""
         found = self.number(node)
@@ -350,10 +358,7 @@ class Typer:
         if not isinstance(kind, k.Window):
             self.value(left, node.left)
             return k.UNKNOWN
-        by = self.number(node.right)
-        if by is not None and not by.fixed:
-            text = f"'{spell(node.right)}' is not known when the image is built"
-            self.say("E0206", text, node.right.span)
+        by = self.built(node.right)
         if kind.size is None or by is None or by.value is None:
             return k.Window()
         return k.Window(max(0, kind.size - by.value))
@@ -447,11 +452,7 @@ class Typer:
 
     def _chosen(self, node: s.Call) -> k.Kind:
         """A function of numbers that are known when the image is built."""
-        found = [self.number(argument) for argument in node.arguments]
-        for argument, number in zip(node.arguments, found, strict=True):
-            if number is not None and not number.fixed:
-                text = f"'{spell(argument)}' is not known when the image is built"
-                self.say("E0206", text, argument.span)
+        found = [self.built(argument) for argument in node.arguments]
         bits = [n.bits for n in found if n is not None]
         return k.fact(7 if node.function == "log2" else max(bits, default=1))
 
