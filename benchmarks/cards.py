@@ -36,7 +36,12 @@ from metaos.verify.decode import straight_lines
 SMALL_PC = ("-M", "q35", "-m", "64", "-nodefaults", "-serial", "chardev:s0")
 """The machine that cards are put into which no machine of qemu/ has."""
 
-CARDS = ("e1000-82544gc", "e1000-82545em")
+CARDS = (
+    "e1000-82544gc",
+    "e1000-82545em",
+    "virtio-net-pci,disable-legacy=on",
+    "virtio-net-pci,disable-modern=on",
+)
 """QEMU's names of such cards: a further one is a line here."""
 
 DRIVERS = {
@@ -46,6 +51,7 @@ DRIVERS = {
     "i82574l": "e1000e",
     "virtio_net_modern": "virtio-net",
     "virtio_net_transitional": "virtio-net",
+    "virtio_net_legacy": "virtio-net",
     "ne2000": "ne2k-pci",
 }
 """Which of PEERS stands beside a pattern."""

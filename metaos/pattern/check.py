@@ -65,7 +65,7 @@ def _inside(pattern: Pattern, report: Report) -> frozenset[str]:
 
 
 def _unused(patterns: Patterns, uses: Mapping[str, frozenset[str]], report: Report) -> None:
-    """Facts, states and learnt numbers that no pattern which has them ever reads."""
+    """Facts and states that no pattern which has them ever reads."""
     of_classes = {(c.name, x.name) for c in patterns.classes.values() for x in c.items}
     raw = {d.name: d for f in patterns.files for d in f.devices}
     used: set[Span] = set()
@@ -88,8 +88,6 @@ def _declared(device: s.Device, raw: Mapping[str, s.Device]) -> Iterator[tuple[s
             match item:
                 case s.Fact() | s.State():
                     yield item.name, item.span
-                case s.Learn(rows=rows):
-                    yield from ((r.name, r.span) for r in rows if isinstance(r, s.Keep))
         if device.kind != "member":
             return
         device = raw[device.parent]

@@ -16,6 +16,30 @@ from metaos.pattern.spell import spell, walk
 Present = Callable[[Pattern], bool]
 
 
+def learnt(pattern: Pattern, patterns: Patterns, report: Report) -> None:
+    """What `learn` found is tested again on the machine that runs the image."""
+    init = [q for q in pattern.of(s.Sequence) if q.name == INIT]
+    tested = {
+        (spell(row.condition.left), spell(row.condition.right))
+        for row in walk(init[-1].rows if init else ())
+        if isinstance(row, s.Expect) and isinstance(row.condition, s.Binary)
+    }
+    for keep in (row for block in pattern.of(s.Learn) for row in block.rows):
+        if not isinstance(keep, s.Keep) or _root(keep.value) not in pattern.registers:
+            continue  # what is no register is refused elsewhere
+        if (spell(keep.value), keep.name) not in tested:
+            text = f"'{keep.name}' is learnt, and 'sequence {INIT}' does not test it again"
+            hint = f'expect {spell(keep.value)} == {keep.name} else "..."'
+            report.say("E0243", text, report.word(keep.span, keep.name), hint)
+
+
+def _root(node: s.Expr) -> str:
+    """The name that an expression is a part of."""
+    while isinstance(node, s.Member | s.Index | s.Slice):
+        node = node.of
+    return node.text if isinstance(node, s.Name) else ""
+
+
 def _steps(pattern: Pattern, *kinds: type) -> list[Any]:
     turn = pattern.one(s.Turn)
     return [x for x in walk(turn.steps) if isinstance(x, kinds)] if turn is not None else []
@@ -290,5 +314,5 @@ def _direct(pattern: Pattern, table: str) -> Iterator[str]:
 
 
 CHECKS: tuple[Callable[[Pattern, Patterns, Report], None], ...] = (
-    contract, belongs, matching, buffers,
+    contract, belongs, matching, buffers, learnt,
 )  # fmt: skip

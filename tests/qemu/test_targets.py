@@ -41,6 +41,10 @@ MACHINES = {
         *("-device", "e1000,bus=b,addr=5"),
     ),
     "virtio, transitional": (*SMALL, "-device", "virtio-net-pci"),
+    "virtio, legacy": (*SMALL, "-device", "virtio-net-pci,disable-modern=on"),
+    "virtio, legacy, nothing optional": (
+        *(*SMALL, "-device", "virtio-net-pci,disable-modern=on,event_idx=off,mrg_rxbuf=off"),
+    ),
     "virtio, nothing optional": (
         *(*SMALL, "-device", "virtio-net-pci,event_idx=off,mrg_rxbuf=off,status=off"),
     ),
