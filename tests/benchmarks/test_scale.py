@@ -25,11 +25,12 @@ def sizes(**eight: object) -> list[Size]:
 
 
 def test_machines_have_as_many_cards_as_they_should() -> None:
-    known = {"e1000", "e1000e", "ne2k_pci", *CARDS}
+    known = {name.split(",")[0] for name in ("e1000", "e1000e", "ne2k_pci", *CARDS)}
     for kind in KINDS:
         for cards in COUNTS:
             assert count_cards(arguments(kind, cards), known) == cards
-    assert set(KINDS["mixed"]) == known and COUNTS[-1] >= len(known)
+    assert {name.split(",")[0] for name in KINDS["mixed"]} == known
+    assert COUNTS[-1] >= len(KINDS["mixed"])
 
 
 def test_growth_by_the_card_is_right() -> None:
