@@ -19,6 +19,14 @@ from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
 from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain, unknown_fact
 
+_UNREAD = {
+    "vendor": "ids",
+    "device": "ids",
+    "subsystem_vendor": "subsystem",
+    "subsystem_device": "subsystem",
+    "capability": "capabilities",
+}
+"""The names by which a match's keys are unknown, where they are other ones."""
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
 
@@ -40,13 +48,21 @@ class Device:
     table: AcpiTable | None = None
     unknown: tuple[Unknown, ...] = ()
 
+    def unread(self, what: str) -> Unknown | None:
+        """Why `what` of it ("capabilities", "bar 0 size") could not be read."""
+        return next((x for x in self.unknown if x.what == f"{self.address} {what}"), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Loser:
-    """A pattern that did not get a device, and why."""
+    """A pattern that did not get a device, and why.
+
+    `untold`: nothing that is known speaks against it, but something it asks for is not known.
+    """
 
     pattern: str
     why: str
+    untold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +122,29 @@ def _first_of_each(machine: Machine) -> list[AcpiTable]:
 def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device; raises with `Exit.NO_PATTERN` where the system lacks one it needs."""
     bindings = bind_all(machine, patterns, system)
+    _demand_told(bindings)
     demand_needed(bindings)
     return bindings
+
+
+def _demand_told(bindings: Bindings) -> None:
+    """Refuse a machine of which it cannot be told whether a pattern serves a device."""
+    carried = any(x.over == FRAME for x in bindings.services)
+    losers = [x for b in bindings.bindings for x in b.losers]
+    losers += [x for u in bindings.unmatched for x in u.losers]
+    untold = [
+        loser
+        for loser in losers
+        if loser.untold and (carried or not offers(bindings.patterns.devices[loser.pattern]))
+    ]
+    if untold:
+        raise MetaosError(
+            "the machine file lacks what decides whether a pattern serves a device",
+            problems=[
+                Problem("E0307", f"{loser.why}; '{loser.pattern}' asks for it") for loser in untold
+            ],
+            hint=HOW_TO_GET,
+        )
 
 
 def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
@@ -144,8 +181,12 @@ def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
         if pattern.abstract or not matches or matches[0].kind != device.kind:
             continue
         why_not = next((w for m in matches if (w := differs(m, device, pattern))), "")
+        untold = next((x for m in matches if (x := _untold(m, device))), None)
         if why_not:
             losers.append(Loser(pattern.name, why_not))
+        elif untold is not None:
+            why = f"{untold.what}: not known: {untold.reason}"
+            losers.append(Loser(pattern.name, why, untold=True))
         else:
             keys = sum(len(m.keys) + (m.where is not None) for m in matches)
             winners.append((keys, pattern, _why(matches)))
@@ -189,7 +230,7 @@ def function_key(name: str) -> Callable[[Function], int] | None:
 
 
 def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
-    """Why a match does not hold; empty if it does."""
+    """Why a match does not hold; empty if it does, or if what is not known decides it."""
     if device.function is not None and (other := domain(device.address)):
         return f"is in PCI domain {other:x}, and images reach domain 0 only"
     if match.kind == "platform" and match.name != device.address:
@@ -199,6 +240,8 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
         return f"is for table {match.name}"
     for key, wanted in match.keys:
+        if device.unread(_UNREAD.get(key, key)) is not None:
+            continue
         if key == "capability" and device.function is not None:
             if all(c.id != wanted for c in device.function.capabilities):
                 return f"it has no capability {wanted:#04x}"
@@ -212,6 +255,12 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.where is not None and not evaluate(match.where, device):
         return "its 'where' does not hold"
     return ""
+
+
+def _untold(match: s.Match, device: Device) -> Unknown | None:
+    """What a match asks for and the machine file does not know."""
+    found = (device.unread(_UNREAD.get(key, key)) for key, _ in match.keys)
+    return next((unread for unread in found if unread is not None), None)
 
 
 def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:

@@ -75,7 +75,7 @@ class CapabilityFact:
         size = int(width[1:]) // 8
         if not 0 <= offset <= len(self.data) - size:
             end = f"the {len(self.data)} config bytes that the machine file has from it on"
-            raise fail(expression, f"byte {offset} of the capability is beyond {end}")
+            raise fail(expression, f"byte {offset} of the capability is beyond {end}", HOW_TO_GET)
         return int.from_bytes(self.data[offset : offset + size], "little")
 
 
@@ -174,6 +174,7 @@ def _capability(
     names: Mapping[str, Fact],
 ) -> CapabilityFact:
     """The first capability of an id of which the condition holds."""
+    _demand_read(expression, device, "capabilities")
     function = device.function
     wanted = _number(identity, device, names)
     for one in function.capabilities if function is not None else ():
@@ -190,9 +191,9 @@ def _capability(
 def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFact:
     function = device.function
     bars = {b.index: b for b in function.bars} if function is not None else {}
-    for unread in () if index in bars else device.unknown:
-        if unread.what in (f"{device.address} bar {index} size", f"{device.address} bars"):
-            raise fail(expression, f"{unread.what} is unknown: {unread.reason}", HOW_TO_GET)
+    if index not in bars:
+        _demand_read(expression, device, f"bar {index} size")
+        _demand_read(expression, device, "bars")
     if index not in bars or function is None:
         has = ", ".join(map(str, bars)) or "none"
         raise fail(expression, f"{device.address} has no BAR {index}", f"it has: {has}")
@@ -201,6 +202,12 @@ def _bar(expression: s.Expr, device: Device, index: int) -> WindowFact | PortsFa
     if bar.kind is BarKind.IO:
         return PortsFact(bar.address, fact, index)
     return WindowFact(bar.address, bar.size, fact, index)
+
+
+def _demand_read(expression: s.Expr, device: Device, what: str) -> None:
+    unread = device.unread(what)
+    if unread is not None:
+        raise fail(expression, f"{unread.what}: not known: {unread.reason}", HOW_TO_GET)
 
 
 def _acpi(expression: s.Expr, device: Device, width: str, offset: int) -> int:

@@ -182,7 +182,12 @@ def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
     needed, because = _wanted(device.function, bindings)
     refused = [x for x in unmatched.losers if x.why == NO_SERVICE]
     unread = [u for u in device.unknown if u.what.removeprefix(f"{device.address} ") in _UNREAD]
-    if unread:
+    untold = [x for x in unmatched.losers if x.untold]
+    if untold:
+        because = untold[0].why
+        near = tuple(Near(pattern=x.pattern, agrees=(), why_not=x.why) for x in untold)
+        following = "read it as root: metaos probe sysfs; or boot the discoverer"
+    elif unread:
         because = f"{unread[0].what.partition(' ')[2]} unknown: {unread[0].reason}"
         following = "read it as root: metaos probe sysfs; or boot the discoverer"
     elif domain(device.address):

@@ -10,10 +10,13 @@ import pytest
 from metaos import pipeline, resources
 from metaos.emit.target import cpu_features
 from metaos.errors import MetaosError
+from metaos.match.bind import bind_all
+from metaos.match.report import match_report
 from metaos.match.system import read_system
 from metaos.probe.machine import Machine, Origin, Unknown
 from metaos.probe.store import read_machine
 
+BRIDGE = Path(__file__).parents[1] / "data" / "machines" / "q35-bridge.json"
 MACHINE = Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json"
 
 
@@ -48,7 +51,7 @@ def test_a_window_of_unknown_size_is_named() -> None:
     machine = lacking("00:03.0 bar 0 size")
     functions = tuple(msgspec.structs.replace(f, bars=f.bars[1:]) for f in machine.functions)
     said = refusal(msgspec.structs.replace(machine, functions=functions))
-    assert "00:03.0 bar 0 size is unknown: it hid" in said and "metaos probe merge" in said
+    assert "00:03.0 bar 0 size: not known: it hid" in said and "metaos probe merge" in said
 
 
 def test_what_is_not_needed_may_be_unknown() -> None:
@@ -79,3 +82,43 @@ def test_functions_of_another_domain_are_left_alone() -> None:
     others = tuple(f for f in machine.functions if f != card)
     said = refusal(msgspec.structs.replace(machine, functions=(*others, far)))
     assert "is in PCI domain 10000, and images reach domain 0 only" in said
+
+
+VIRTIO = next(f for f in read_machine(BRIDGE).functions if f.address == "01:00.0")
+
+
+def without_capabilities(device: int) -> Machine:
+    """A machine whose second card has ids of a pattern that asks for a capability, or not."""
+    machine = read_machine(BRIDGE)
+    functions = tuple(
+        msgspec.structs.replace(
+            f,
+            device=device,
+            config=f"{f.config[:4]}{device.to_bytes(2, 'little').hex()}{f.config[8:128]}",
+            capabilities=(),
+        )
+        if f.address == VIRTIO.address
+        else f
+        for f in machine.functions
+    )
+    gap = Unknown(what="01:00.0 capabilities", reason="it hid", origin=Origin.SYSFS)
+    return msgspec.structs.replace(machine, functions=functions, unknown=(gap,))
+
+
+def test_a_match_that_cannot_be_told_is_said_and_no_image_is_made() -> None:
+    machine = without_capabilities(VIRTIO.device)
+    said = refusal(machine)
+    assert "error[E0307]: 01:00.0 capabilities: not known: it hid; 'virtio_net" in said
+    patterns = pipeline.read_patterns([resources.PATTERNS])
+    bindings = bind_all(machine, patterns, read_system())
+    row = next(x for x in match_report(bindings, "m.json").devices if x.address == "01:00.0")
+    assert row.because == "01:00.0 capabilities: not known: it hid"
+    assert row.next.startswith("read it as root")
+
+
+def test_what_known_ids_rule_out_needs_no_more() -> None:
+    text = pipeline.dump(
+        "match", without_capabilities(0x9999), system=read_system(),
+        pattern_dirs=[resources.PATTERNS],
+    )  # fmt: skip
+    assert "i82574l" in text and "virtio" not in text
