@@ -183,12 +183,12 @@ def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
     refused = [x for x in unmatched.losers if x.why == NO_SERVICE]
     unread = [u for u in device.unknown if u.what.removeprefix(f"{device.address} ") in _UNREAD]
     untold = [x for x in unmatched.losers if x.untold]
-    if untold:
+    if unread:
+        because = f"{unread[0].what.partition(' ')[2]} unknown: {unread[0].reason}"
+        following = "read it as root: metaos probe sysfs; or boot the discoverer"
+    elif untold:
         because = untold[0].why
         near = tuple(Near(pattern=x.pattern, agrees=(), why_not=x.why) for x in untold)
-        following = "read it as root: metaos probe sysfs; or boot the discoverer"
-    elif unread:
-        because = f"{unread[0].what.partition(' ')[2]} unknown: {unread[0].reason}"
         following = "read it as root: metaos probe sysfs; or boot the discoverer"
     elif domain(device.address):
         following = "nothing: images reach PCI domain 0 only"
