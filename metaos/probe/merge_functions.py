@@ -139,7 +139,9 @@ def _bars(
             bar = next((b for b in g.value.bars if b.index == index), None)
             if bar is not None:
                 claims.append(Claim(g.source, bar.origin, _plain(bar)))
-            elif not g.source.lacks(f"{address} bar {index} size"):
+            elif not any(
+                g.source.lacks(f"{address} {what}") for what in (f"bar {index} size", "bars")
+            ):
                 claims.append(Claim(g.source, g.origin, None))
         kept = verdicts.settle(f"{address} bar {index}", claims, _window)
         if kept is None or kept.value is None:

@@ -88,7 +88,7 @@ def test_linux_as_a_user_and_the_discoverer_make_the_whole_machine(
     for files in ((linux, machine), (machine, linux)):
         result = merged(*files)
         assert result.conflicts == ()
-        assert {x.fact for x in result.filled} >= {"cpuid leaves", "00:00.0 capabilities"}
+        assert {x.fact for x in result.filled} >= {"cpuid leaves", "00:00.0 config from 0x40"}
         left = {u.what for u in result.machine.unknown}
         assert left <= {"legacy lpt"}
         assert result.machine.functions == machine.functions
@@ -174,6 +174,10 @@ def test_windows() -> None:
     assert card(result).bars[0].origin is Origin.LSPCI and not result.conflicts
     lspci = said_by(PC, Origin.LSPCI)
     small = replace(bars[0], size=0x1000, origin=Origin.LSPCI)
+    unnumbered = replace(with_card(lspci, bars=(), config=""), unknown=gap("00:03.0 bars"))
+    for files in ((unnumbered, PC), (PC, unnumbered)):
+        result = merged(*files)
+        assert card(result) == CARD and not result.conflicts and not result.machine.unknown
     smaller = with_card(lspci, bars=(small, *bars[1:]))
     result = merged(smaller, PC)
     assert card(result).bars == bars

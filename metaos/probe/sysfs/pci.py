@@ -32,6 +32,8 @@ _LINE = re.compile(r"0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16})")
 _DEEPEST = 64
 """Bridges above one another; deeper is a tree that was made up."""
 _HEADER, _PCI, _ALL = 64, 256, 4096
+_HAS_CAPABILITIES = 0x10
+"""STATUS bit 4. PCI Local Bus Specification 3.0 §6.2.3."""
 _PCI_EXPRESS = 0x10
 """Capability id. PCI Code and ID Assignment 1.11 §2."""
 _FLAG_IO, _FLAG_MEMORY, _FLAG_PREFETCH, _FLAG_64 = 0x100, 0x200, 0x2000, 0x100000
@@ -148,7 +150,8 @@ def _demand_rest(function: Function, where: str, gaps: Gaps) -> None:
     if size < _PCI:
         reason = f"{where} has {size} bytes: Linux shows all of them to root only"
         gaps.add(f"{function.address} config from {size:#x}", reason)
-        gaps.add(f"{function.address} capabilities", reason)
+        if bytes.fromhex(function.config)[6] & _HAS_CAPABILITIES:
+            gaps.add(f"{function.address} capabilities", reason)
     elif size < _ALL and any(c.id == _PCI_EXPRESS for c in function.capabilities):
         reason = f"{where} has {size} bytes: Linux had no way to read more, or did not copy it"
         gaps.add(f"{function.address} config from {size:#x}", reason)
