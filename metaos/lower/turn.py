@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
+from metaos.lower.accesses import Cond, Element, Num, Text, Value
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
-from metaos.lower.values import Cond, Element, Frame, Num, Text, Value, Values
+from metaos.lower.values import Frame, Values
 from metaos.pattern import syntax as s
 
 Splice = Callable[[Builder, Frame], tuple[Op, Op]]

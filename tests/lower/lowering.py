@@ -17,11 +17,12 @@ from metaos.ir.interpret import Memory, Ports, Ram
 from metaos.ir.interpret import run as interpret
 from metaos.ir.program import Op, Program
 from metaos.link.parts import Datum
+from metaos.lower.accesses import Text
 from metaos.lower.headers import Mine
 from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.services import Services
 from metaos.lower.turn import Turn
-from metaos.lower.values import Frame, Text
+from metaos.lower.values import Frame
 from metaos.match.bind import Bindings, bind, bind_devices
 from metaos.match.system import System
 from metaos.pattern import syntax as s
