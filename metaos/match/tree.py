@@ -113,6 +113,7 @@ class _Buses:
 
     def __init__(self, machine: Machine) -> None:
         self.macs = {network.address: network.mac for network in machine.networks}
+        self.unknown = {fact.what for fact in machine.unknown}
         self.on: dict[tuple[int, int], list[Function]] = {}
         self.bridges: dict[str, Bridge] = {}
         self.leads: dict[tuple[int, int], str] = {}
@@ -145,14 +146,19 @@ class _Buses:
             bus for bus, by in self.leads.items() if by == function.address and bus in self.on
         ]
         ids = (function.subsystem_vendor, function.subsystem_device)
+
+        def lacks(what: str) -> bool:
+            return f"{function.address} {what}" in self.unknown
+
+        no_class = lacks("class") and not function.class_code >> 8  # else only its last byte
         return ShownFunction(
             address=function.address,
-            ids=f"{function.vendor:04x}:{function.device:04x}",
+            ids="ids unknown" if lacks("ids") else f"{function.vendor:04x}:{function.device:04x}",
             subsystem=f"{ids[0]:04x}:{ids[1]:04x}" if any(ids) else "",
-            class_code=f"{function.class_code:06x}",
-            revision=f"{function.revision:02x}",
-            class_name=class_name(function.class_code),
-            name=device_name(function),
+            class_code="unknown" if no_class else f"{function.class_code:06x}",
+            revision="unknown" if lacks("revision") else f"{function.revision:02x}",
+            class_name="" if no_class else class_name(function.class_code),
+            name=function.name if lacks("ids") and function.name else device_name(function),
             mac=self.macs.get(function.address, ""),
             bars=function.bars,
             capabilities=_capabilities(function),

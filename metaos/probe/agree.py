@@ -6,7 +6,6 @@ that was named first wins. Every conflict is kept with what each side said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -15,7 +14,6 @@ import msgspec
 
 from metaos.probe.machine import Machine, Origin, Unknown
 
-_WINDOW_SIZE = re.compile(r" bar \d size$")
 _RANK = {origin: rank for rank, origin in enumerate(Origin)}
 T = TypeVar("T")
 
@@ -29,9 +27,8 @@ class Source:
     machine: Machine
 
     def lacks(self, what: str) -> bool:
-        """Whether it says that it does not know `what`, or any of its function's windows."""
-        windows = _WINDOW_SIZE.sub(" bars", what)
-        return any(fact.what in (what, windows) for fact in self.machine.unknown)
+        """Whether it says that it does not know `what`."""
+        return any(fact.what == what for fact in self.machine.unknown)
 
 
 @dataclass(frozen=True, slots=True)

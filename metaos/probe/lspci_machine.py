@@ -142,19 +142,27 @@ def _windows(
 def _shown(regions: tuple[Region, ...], placed: Placed) -> dict[int, Region]:
     """Which of the regions each register has: the one that names it, else by kind and address.
 
-    Linux shows some where the register says something else: those of a bridge between, and the
-    shadow of a ROM, are left out.
+    Linux shows some where the register says something else, as the shadow of a ROM.
     """
     found: dict[int, Region] = {}
     for region in regions:
-        for index, (kind, _, address) in placed.items():
-            mine = region.index == index if region.index is not None else index not in found
-            same = region.address == address or (region.index == index and not region.virtual)
-            io = region.kind is None or (region.kind is BarKind.IO) == (kind is BarKind.IO)
-            if mine and same and io and index not in found and placed[index] != _NO_WINDOW:
+        for index, window in placed.items():
+            if index not in found and _is(region, index, window):
                 found[index] = region
                 break
     return found
+
+
+def _is(region: Region, index: int, window: tuple[BarKind, bool, int]) -> bool:
+    """Whether a region is what register `index` says."""
+    kind, _, address = window
+    if region.kind is not None and (region.kind is BarKind.IO) != (kind is BarKind.IO):
+        return False
+    if region.index is None:
+        return window != _NO_WINDOW and region.address == address
+    if window == _NO_WINDOW:  # one that is not placed, or none
+        return region.index == index and region.kind is kind and not region.address
+    return region.index == index and (region.address == address or not region.virtual)
 
 
 def _impossible(seen: Sighting, source: str) -> Iterator[Problem]:
@@ -190,14 +198,15 @@ def _missing_with_config(seen: Sighting) -> Iterator[tuple[str, str]]:
         yield f"config from {size:#x}", "lspci -xxx as root prints all of it"
         if not seen.capabilities and seen.config[0x06] & _HAS_CAPABILITIES:
             yield "capabilities", f"the list lies beyond the first {size} config bytes"
-    unsure = False
-    for index, (window, region) in _windows(seen).items():
-        if window == _NO_WINDOW:
-            unsure |= seen.regions is None
-        elif region is None or not region.size:
+    windows = _windows(seen)
+    for index, (window, region) in windows.items():
+        if not (region and region.size) and (region or window != _NO_WINDOW):
             yield f"bar {index} size", "config bytes have no sizes; lspci -vv shows them"
-    if unsure:
+    known = [region for _, region in windows.values() if region is not None]
+    if seen.regions is None and any(window == _NO_WINDOW for window, _ in windows.values()):
         yield "bars", "a register that reads 0 may be a window that is not placed; lspci -vv tells"
+    elif any(region not in known for region in seen.regions or ()):
+        yield "bars", "the text shows a window that is in no register"
 
 
 def _missing_without_config(seen: Sighting) -> Iterator[tuple[str, str]]:

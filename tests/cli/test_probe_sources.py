@@ -1,4 +1,4 @@
-"""`metaos probe sysfs|merge|scrub` and `show`: files, streams, exit codes."""
+"""`metaos probe sysfs|lspci|cpuid|merge|scrub` and `show`: files, streams, exit codes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from metaos.cli import main
 from metaos.errors import Exit
 from metaos.probe.store import read_machine
 from tests.probe.linux import write_tree
+from tests.probe.lspci_text import lspci
 
 PC = Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json"
 
@@ -45,6 +46,37 @@ def test_sysfs(run: Run, tmp_path: Path) -> None:
     assert out == (tmp_path / "linux.json").read_text() and err == ""
     _, err = run("probe", "sysfs", "--root", "absent", code=Exit.FAILED)
     assert err.startswith("error: absent: no such folder\n  hint: --root names")
+
+
+def test_lspci_and_cpuid_make_one_machine(run: Run, tmp_path: Path) -> None:
+    machine = read_machine(PC)
+    Path("lspci.txt").write_text(lspci(machine.functions, verbose=2, dump=256))
+    shutil.copy(PC.parents[1] / "cpuid" / "xeon-e5345.txt", "cpuid.txt")
+    out, err = run("probe", "lspci", "lspci.txt", "-o", "a.json")
+    assert out == "" and err.startswith("6 functions, 6 with config bytes\nwrote a.json\n")
+    out, err = run("probe", "cpuid", "cpuid.txt", "-o", "b.json")
+    assert "2 packages, 8 cores, 8 threads\n" in err and "wrote b.json\n" in err
+    run("probe", "merge", "a.json", "b.json", "-o", "both.json", "-q")
+    both = read_machine(Path("both.json"))
+    assert len(both.functions) == 6 and len(both.cpu.others) == 7
+    out, _ = run("show", "both.json")
+    assert "LLVM calls it core2" in out and "memory map: lspci shows PCI functions only" in out
+    assert json.loads(run("show", "both.json", "--json")[0])["processor"]["llvm_cpu"] == "core2"
+    out, _ = run("probe", "lspci", "lspci.txt", "-q", "-o", "-")
+    assert out == Path("a.json").read_text()
+    for verb in ("lspci", "cpuid"):
+        _, err = run("probe", verb, "absent", code=Exit.FAILED)
+        assert err == "error: absent: No such file or directory\n"
+        _, err = run("probe", verb, "machine.json", code=Exit.FAILED)
+        assert err.startswith("machine.json:1:1: error[E08") and "looked for lines such as" in err
+
+
+def test_names_without_ids_are_shown_as_that(run: Run) -> None:
+    Path("names.txt").write_text("00:00.0 Host bridge: Some Vendor Some bridge (rev 02)\n")
+    _, err = run("probe", "lspci", "names.txt")
+    assert "names without ids, which are unknown now: 00:00.0; run lspci -nn" in err
+    out, _ = run("show")
+    assert "00:00.0  ids unknown  class unknown revision 02  Some Vendor Some bridge\n" in out
 
 
 def test_an_image_is_refused_or_made_by_what_is_known(run: Run, tmp_path: Path) -> None:

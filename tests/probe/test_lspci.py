@@ -288,6 +288,20 @@ def test_words_in_another_language_with_bytes() -> None:
     ]
 
 
+def test_windows_that_no_register_has() -> None:
+    """A card that lost its registers: Linux remembers what they said."""
+    rows = "\n".join(hex_rows(bytes(64)))
+    for line, bars, missing in (
+        ("[virtual] Memory at f8fff000 (32-bit, non-prefetchable) [disabled] [size=4K]", 0, True),
+        ("[virtual] Expansion ROM at 000c0000 [disabled] [size=128K]", 0, True),
+        ("Region 0: Memory at <unassigned> (32-bit, non-prefetchable) [size=4K]", 1, False),
+        ("Kernel driver in use: none", 0, False),
+    ):
+        machine = parsed(f"00:05.0 Some class: Name\n\tFlags: fast devsel\n\t{line}\n{rows}\n")
+        assert len(machine.functions[0].bars) == bars
+        assert ("bars" in unknown(machine, "00:05.0")) == missing, line
+
+
 def test_capabilities_in_words() -> None:
     head = "00:05.0 X [0200]: Y [8086:100f]\n\tFlags: fast devsel\n\tCapabilities: "
     listed = parsed(f"{head}[dc] Power Management version 2\n\tCapabilities: [100 v1] Advanced\n")
