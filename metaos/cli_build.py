@@ -126,7 +126,9 @@ def coverage(folder: Path, *, system: Path | None, patterns: tuple[Path, ...], j
         console.data_json(found)
     else:
         console.data(cli_text.summary_text(found))
-    return not unreadable
+    for name in found.unreadable.keys() - unreadable.keys():
+        console.note(f"error: {name}: {found.unreadable[name]}")
+    return not found.unreadable
 
 
 def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], json: bool) -> bool:

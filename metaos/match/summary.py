@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from metaos.errors import MetaosError
 from metaos.match.bind import bind_all
 from metaos.match.report import MatchReport, match_report
 from metaos.match.system import System
@@ -43,7 +44,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder of machine files; `unreadable` are files with the reason."""
+    """A folder of machine files; `unreadable` are files with the reason: no machine file,
+    or two patterns want one device alike."""
 
     machines: tuple[Coverage, ...]
     gaps: tuple[Gap, ...]
@@ -56,12 +58,24 @@ def summary(
     system: System,
     unreadable: Mapping[str, str],
 ) -> Summary:
-    """Bind every machine. `unreadable`: the files of the folder that are no machine files."""
-    reports = [match_report(bind_all(m, patterns, system), name) for name, m in machines.items()]
+    """Bind every machine. `unreadable`: the files of the folder that are no machine files.
+
+    Raises:
+        MetaosError: the system names a service that there is not.
+    """
+    reports: list[MatchReport] = []
+    faults = dict(unreadable)
+    for name, machine in machines.items():
+        try:
+            reports.append(match_report(bind_all(machine, patterns, system), name))
+        except MetaosError as error:
+            if not error.problems:  # of the system file, so of every machine
+                raise
+            faults[name] = error.message
     return Summary(
         machines=tuple(map(_coverage, reports)),
         gaps=tuple(_gaps(reports)),
-        unreadable=dict(unreadable),
+        unreadable=faults,
     )
 
 

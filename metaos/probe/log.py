@@ -170,7 +170,8 @@ def _line(text: str) -> Line | str:
     words = whole["fields"].split()
     crc = whole["crc"].translate(_MISTYPED)
     number = start["number"].translate(_MISTYPED)
-    for said in (words, [word.translate(_MISTYPED) for word in words]):
+    for repair in (False, True):
+        said = [word.translate(_MISTYPED) for word in words] if repair else words
         body = " ".join((number, tag, *said))
         if checksum(body) == crc:
             if not FIELDS[tag].fullmatch(" ".join(said)):

@@ -19,7 +19,7 @@ from metaos.match.system import System, read_system
 from metaos.pattern.patterns import Patterns, load
 from metaos.probe.machine import Function, Machine, Origin, Unknown
 from metaos.probe.store import format_machine
-from tests.lower.lowering import machine
+from tests.lower.lowering import machine, patterns_of
 
 CARD = "00:03.0"
 
@@ -154,6 +154,16 @@ def test_a_summary_counts_and_ranks(own: Patterns) -> None:
     assert (found.gaps[0].ids, found.gaps[0].machines, found.gaps[0].needed) == ("8086:15b8", 2, 2)
     text = summary_text(found)
     assert "3 machines, 1 with a served card and no fact unknown; 4 of 18 functions" in text
+
+
+def test_two_patterns_alike_cost_one_machine_of_a_summary() -> None:
+    twice = patterns_of(
+        *(f"device {name} : net.ethernet\n  match pci device 0x100E\n" for name in ("one", "two"))
+    )
+    bare = System(name="t", address="10.0.2.15/24", services=())
+    found = summary({"a.json": machine(), "b.json": stranger()}, twice, bare, {})
+    assert [c.machine for c in found.machines] == ["b.json"]
+    assert "match equally well" in found.unreadable["a.json"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
