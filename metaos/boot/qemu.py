@@ -66,6 +66,8 @@ class Qemu:
         self._stdin = stdin
         self._stdout = stdout
         self._stderr: IO[bytes] | None = None
+        # QEMU makes a file for a disk's forgotten writes and, if it is killed just then, leaves it.
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._said = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,6 +160,9 @@ class Qemu:
             if self._process.poll() is None:
                 self._process.kill()
             self._process.wait()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
         if self._loop is not None:
             loop, self._loop = self._loop, None
             _finish(loop, self._client)
@@ -178,6 +183,7 @@ class Qemu:
                 exit_code=Exit.TOOL_MISSING,
             )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        self._folder = tempfile.TemporaryDirectory(prefix="metaos-qemu-")
         with contextlib.ExitStack() as stack:
             arguments, descriptors = list(self._arguments), list(self._pass_fds)
             if self._qmp:
@@ -192,6 +198,7 @@ class Qemu:
                 stdout=self._stdout,
                 stderr=self._stderr,
                 pass_fds=descriptors,
+                env=os.environ | {"TMPDIR": self._folder.name},
                 preexec_fn=_die_with_parent(),
             )
         if self._qmp:

@@ -95,7 +95,8 @@ def pages(vm: Qemu) -> str:
     end, texts = time.monotonic() + SECONDS, list[str]()
     while time.monotonic() < end:
         shown = rows(vm)
-        last = any(row.startswith("-- the end") for row in shown)
+        # Before its first page the screen may still show the end of the run before.
+        last = bool(texts) and any(row.startswith("-- the end") for row in shown)
         if last or any(row.startswith(f"-- page {len(texts) + 1:04x}") for row in shown):
             texts.append("\n".join(shown))
             if last:
