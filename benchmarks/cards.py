@@ -53,6 +53,7 @@ DRIVERS = {
     "virtio_net_transitional": "virtio-net",
     "virtio_net_legacy": "virtio-net",
     "ne2000": "ne2k-pci",
+    "rtl8139cp": "rtl8139",
 }
 """Which of PEERS stands beside a pattern."""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator
 
 from metaos.link.parts import Fill
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import walk
+
+MOST_RUNS = 4
+"""Fills that one word of a table's elements may take: each is an entry of the loader's list."""
 
 
 def fills(
@@ -24,64 +25,82 @@ def fills(
     """The fills that give element i the value of `initial`, in which `i` is its number."""
     if initial is None:
         return ()
+    words = _Words(device, initial, count)
     if layout is None:
-        return _progression(device, initial, count, stride, 0, scale)
+        words.add(initial, 0, scale)
+        return words.fills(stride)
     if not isinstance(initial, s.Record):
         raise fail(initial.span, "E0480", "a table starts as { field = value, ... }")
     if stride % 4 and (stride % 2 or layout.size != 2):
         text = f"elements of {stride} bytes begin as zeros: values are of 4 bytes"
         raise fail(initial.span, "E0486", text)
-    result: list[Fill] = []
-    flags: dict[int, int] = {}
     for part in initial.fields:
         field = layout.field(part.name)
         if field is None:
             raise fail(part.span, "E0414", f"no field '{part.name}' in '{layout.name}'")
-        offset, low = field.low // 32 * 4, field.low % 32
-        value = 1 if part.value is None else _constant(device, part.value)
-        if value is not None:
-            for at, word in enumerate(_words(value << low)):
-                flags[offset + 4 * at] = flags.get(offset + 4 * at, 0) | word
-        elif low:
-            raise fail(part.span, "E0481", "a field that varies starts at a 32-bit boundary")
-        else:
-            assert part.value is not None
-            result += _progression(device, part.value, count, stride, offset, 0)
-    # Two fills of one word would overwrite each other.
-    result = [replace(fill, value=fill.value + flags.pop(fill.offset, 0)) for fill in result]
-    result += [Fill(at, count, stride, value) for at, value in flags.items() if value]
-    return tuple(result)
+        value = part.value if part.value is not None else s.Number(1, part.span)
+        words.add(value, field.low // 32 * 4, field.low % 32)
+    return words.fills(stride)
 
 
-def _constant(device: DevicePlan, node: s.Expr) -> int | None:
-    """A value that is the same for every element; None for another."""
-    if any(isinstance(n, s.Reference) or n == s.Name("i", n.span) for n in walk(node)):
-        return None
-    return number(node, device.device, device.facts.values)
+class _Words:
+    """The 32-bit words of all elements, by their offset in an element."""
+
+    def __init__(self, device: DevicePlan, initial: s.Expr, count: int) -> None:
+        self.device, self.initial, self.count = device, initial, count
+        self.values: dict[int, list[int]] = {}
+        self.symbols: dict[int, str] = {}
+
+    def add(self, node: s.Expr, offset: int, shift: int) -> None:
+        """Add a value, `shift` bits up from the word at `offset`, to each element."""
+        for i in range(self.count):
+            value, symbol = _value(self.device, node, i)
+            if symbol and shift:
+                raise fail(node.span, "E0481", "an address starts at a 32-bit boundary")
+            if value < 0:
+                raise fail(node.span, "E0485", f"an initial value is {value}, below 0")
+            if symbol:
+                self.symbols[offset] = symbol
+            at, value = offset, value << shift
+            while value or at == offset:
+                words = self.values.setdefault(at, [0] * self.count)
+                words[i] += value & 0xFFFF_FFFF
+                at, value = at + 4, value >> 32
+
+    def fills(self, stride: int) -> tuple[Fill, ...]:
+        return tuple(
+            fill for at in sorted(self.values) for fill in self.of_word(self.values[at], at, stride)
+        )
+
+    def of_word(self, values: list[int], at: int, stride: int) -> Iterator[Fill]:
+        """One word of each element."""
+        runs, symbol = _runs(values), self.symbols.get(at, "")
+        if len(runs) > MOST_RUNS:
+            text = f"initial values make {len(runs)} runs of equal or evenly spaced numbers"
+            raise fail(self.initial.span, "E0482", text, f"at most {MOST_RUNS}")
+        for start, end in runs:
+            first, step = values[start], values[start + 1] - values[start] if end > start + 1 else 0
+            if not 0 <= step < 1 << 16:
+                text = f"initial values {step} apart: at most 65535"
+                raise fail(self.initial.span, "E0483", text)
+            if first or step or symbol:
+                yield Fill(at + start * stride, end - start, stride, first, step, symbol)
 
 
-def _words(value: int) -> list[int]:
-    """A number as 32-bit words, the lowest first."""
-    return [value >> at & 0xFFFF_FFFF for at in range(0, max(1, value.bit_length()), 32)]
-
-
-def _progression(
-    device: DevicePlan, node: s.Expr, count: int, stride: int, offset: int, scale: int
-) -> tuple[Fill, ...]:
-    values = [_value(device, node, i) for i in range(count)]
-    symbol = values[0][1]
-    numbers = [v << scale for v, _ in values]
-    step = numbers[1] - numbers[0] if count > 1 else 0
-    if any(b - a != step for a, b in pairwise(numbers)):
-        raise fail(node.span, "E0482", "initial values are equal or evenly spaced")
-    if not 0 <= step < 1 << 16:
-        raise fail(node.span, "E0483", f"initial values {step} apart: at most 65535")
-    if numbers[0] < 0 or (step and numbers[-1] >> 32):
-        raise fail(node.span, "E0485", "initial values that vary are of 32 bits, and not below 0")
-    if symbol or step:
-        return (Fill(offset, count, stride, numbers[0], step, symbol),)
-    words = enumerate(_words(numbers[0]))
-    return tuple(Fill(offset + 4 * at, count, stride, word) for at, word in words if word)
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """Stretches of evenly spaced numbers, as their first and what is behind their last."""
+    found, start = [], 0
+    while start < len(numbers):
+        end = min(start + 2, len(numbers))
+        while end < len(numbers) and (
+            numbers[end] - numbers[end - 1] == numbers[start + 1] - numbers[start]
+        ):
+            end += 1
+        if end == start + 2 < len(numbers) and numbers[start] != numbers[start + 1]:
+            end = start + 1  # two numbers that do not go on are no stretch
+        found.append((start, end))
+        start = end
+    return found
 
 
 def _value(device: DevicePlan, node: s.Expr, i: int) -> tuple[int, str]:

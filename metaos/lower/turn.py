@@ -191,7 +191,11 @@ class Turn(Values):
         if isinstance(where, Num | int):
             self.bounded(table, where, index)
         offset, ops = self.at(table, where)
-        value = self.plain(self.value(node), field.bits)
+        if isinstance(node, s.Record):
+            assert table.layout is not None
+            value = self.record(table.layout.inside(field), node, field.bits, field.low)
+        else:
+            value = self.plain(self.value(node), field.bits)
         gate = self.gate(guard)
         at = offset + field.low // 8
         self.b.store(value, table.symbol, at, (*ops, gate), ordered=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
 
 from metaos.errors import Span
 from metaos.pattern import syntax as s
@@ -148,14 +147,14 @@ def _behind(register: s.Register, report: Report) -> Span:
 
 
 def register_fields(file: s.File, report: Report) -> None:
-    """Fields lie inside their register, apart from each other."""
+    """Fields lie inside their register, apart from each other or one inside the other."""
     for block in _blocks(file):
         for register in block.registers:
             _fields(register.fields, register.bits, f"'{register.name}'", report)
 
 
 def layout_fields(file: s.File, report: Report) -> None:
-    """Fields lie inside their layout, apart from each other."""
+    """Fields lie inside their layout, apart from each other or one inside the other."""
     for layout in _layouts(file):
         if layout.size < 1:
             report.say("E0227", f"'{layout.name}' has no bytes", layout.span)
@@ -169,12 +168,15 @@ def _fields(fields: tuple[s.Field, ...], bits: int, of: str, report: Report) -> 
         elif field.high >= bits:
             message = f"bits {_range(field)} of '{field.name}' lie beyond {of}, bits {bits - 1}:0"
             report.say("E0217", message, field.span)
-    ordered = sorted((f for f in fields if f.bits > 0), key=lambda f: (f.low, f.high))
-    for below, above in pairwise(ordered):
-        if above.low <= below.high:
-            first, later = sorted((below, above), key=lambda f: (f.span.line, f.span.column))
-            message = f"bits {_range(later)} overlap '{first.name}', bits {_range(first)}"
-            report.say("E0216", message, later.span)
+    around: list[s.Field] = []
+    for field in sorted((f for f in fields if f.bits > 0), key=lambda f: (f.low, -f.high)):
+        while around and around[-1].high < field.low:
+            around.pop()
+        if around and (field.high > around[-1].high or field.bits == around[-1].bits):
+            pair = sorted((around[-1], field), key=lambda f: (f.span.line, f.span.column))
+            message = f"bits {_range(pair[1])} overlap '{pair[0].name}', bits {_range(pair[0])}"
+            report.say("E0216", message, pair[1].span)
+        around.append(field)  # a field inside it is a part of it
 
 
 def _range(field: s.Field) -> str:

@@ -305,6 +305,8 @@ class Flow:
                 else:
                     hint = "an element is written whole: { field = value }"
                     self.typer.say("E0206", f"'{spell(value)}' is no element", value.span, hint)
+            case k.Num() if isinstance(target, s.Member) and isinstance(value, s.Record):
+                self.write_parts(target, value)
             case k.Num() if isinstance(target, s.Member):
                 self.typer.fits(value, kind.bits, spell(target))
             case k.Unknown():
@@ -312,6 +314,16 @@ class Flow:
                     self.typer.kind(value)
             case _:
                 self.unwritable(target)
+
+    def write_parts(self, target: s.Member, value: s.Record) -> None:
+        """A field of an element becomes what the fields inside it say."""
+        of = self.typer.kind(target.of, use=False)
+        layout = of.layout if isinstance(of, k.Element) else None
+        whole = layout.field(target.name) if layout is not None else None
+        if layout is not None and whole is not None:
+            self.typer.record(value, layout.inside(whole), spell(target))
+        else:
+            self.typer.kind(value)
 
     def unwritable(self, target: s.Expr) -> None:
         hint = "a state, a register or an element of a table can be"

@@ -371,6 +371,11 @@ class Layout:
     def field(self, name: str) -> Field | None:
         return next((f for f in self.fields if f.name == name), None)
 
+    def inside(self, whole: Field) -> tuple[Field, ...]:
+        """The fields that are parts of another."""
+        fields = (f for f in self.fields if f.bits < whole.bits)
+        return tuple(f for f in fields if whole.low <= f.low and f.high <= whole.high)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -159,8 +159,11 @@ class Typer:
                 if part.value is not None:
                     self.number(part.value)
                 continue
+            others = (known[n] for n in seen)
             if part.name in seen:
                 self.say("E0210", f"'{part.name}' is said twice", at)
+            elif shared := [f for f in others if f.low <= field.high and field.low <= f.high]:
+                self.say("E0210", f"'{part.name}' has bits of '{shared[0].name}', said before", at)
             seen.add(part.name)
             if part.value is not None:
                 self.fits(part.value, field.bits, f"{what}.{part.name}")

@@ -255,16 +255,16 @@ FAULTS = [
     device("E0414", "no field 'x' in 'L'", *LAYOUT, "table t[2] of L align 16 = { x = 1 }"),
     device(
         "E0481",
-        "a field that varies starts at a 32-bit boundary",
+        "an address starts at a 32-bit boundary",
         "layout L 4 bytes little",
         "  31:8 x",
-        "table t[2] of L align 16 = { x = i }",
+        "table t[2] of L align 16 = { x = &t }",
     ),
     device(
         "E0482",
-        "initial values are equal or evenly spaced",
+        "initial values make 5 runs of equal or evenly spaced numbers",
         *LAYOUT,
-        "table t[4] of L align 16 = { addr = i * i }",
+        "table t[6] of L align 16 = { addr = i * i * i }",
     ),
     device(
         "E0483",
@@ -283,9 +283,9 @@ FAULTS = [
 FAULTS += [
     device(
         "E0485",
-        "are of 32 bits",
+        "an initial value is -1, below 0",
         "table buf[2] of bytes 64",
-        "state a[2] : u64 = i + 0xFFFFFFFF",
+        "state a[2] : u64 = 0 - i",
         "turn",
         "  a[0] <- 1",
     ),
