@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from metaos import cli_build, cli_probe, console
+from metaos import cli_build, cli_patterns, cli_probe, console
 from metaos.cli_build import BUILD, MACHINE
 from metaos.cli_options import (
     PROBE_SECONDS,
@@ -54,6 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_probe.app, name="probe")
+app.add_typer(cli_patterns.app, name="patterns")
 
 
 @app.callback()
@@ -273,16 +274,6 @@ def why(
         console.data_json(found)
     else:
         console.data("\n".join(origin.render() for origin in found))
-
-
-@app.command()
-def patterns(
-    what: Annotated[Literal["list", "check"], typer.Argument(help="What to do.")] = "list",
-    folders: PatternDirs = None,
-    json: Json = False,
-) -> None:
-    """List the patterns, or check them."""
-    cli_build.patterns(tuple(folders or ()), check=what == "check", json=json)
 
 
 @app.command()

@@ -178,23 +178,6 @@ def _served(machine: Machine, system: System, patterns: tuple[Path, ...]) -> tup
     return found
 
 
-def patterns(folders: tuple[Path, ...], *, check: bool, json: bool) -> None:
-    """List what the pattern folders hold; reading them is the check."""
-    from metaos.pipeline import read_patterns
-
-    loaded = read_patterns(pattern_folders(folders))
-    if json:
-        console.data_json(cli_text.patterns_data(loaded))
-    elif check:
-        rules = sum(not pattern.abstract for pattern in loaded.devices.values())
-        console.data(
-            f"{len(loaded.files)} files, {rules} devices, "
-            f"{len(loaded.services)} services: no errors"
-        )
-    else:
-        console.data(cli_text.patterns_text(loaded))
-
-
 def clean(folder: Path) -> Iterator[Path]:
     """Remove what `build` writes into `folder`, and the folder if that leaves it empty."""
     for path in sorted(folder.glob("*")):
