@@ -54,6 +54,7 @@ DRIVERS = {
     "virtio_net_legacy": "virtio-net",
     "ne2000": "ne2k-pci",
     "rtl8139cp": "rtl8139",
+    "vmxnet3": "vmxnet3",
 }
 """Which of PEERS stands beside a pattern."""
 
@@ -82,6 +83,7 @@ PEERS = {
     "e1000": Peer("78,852", 7_970, 957, "840"),
     "e1000e": Peer("158,603", 8_599, 1_025, "832", at_most=832),
     "rtl8139": Peer("13,699", 8_698, 1_029),
+    "vmxnet3": Peer("37,434"),
     "virtio-net": Peer("38,337 + 24,284", 9_233, 1_058, "about 1,300", at_most=1_300),
     "ne2k-pci": Peer("8,623"),
 }
