@@ -32,6 +32,7 @@ format: setup
 	$(BIN)/python tools/docs.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/metaos patterns fmt patterns
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

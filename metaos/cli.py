@@ -232,7 +232,7 @@ def test(
     )
     result = runner.test(
         wanted,
-        patterns=tuple(patterns or ()),
+        patterns=cli_build.own_folders(tuple(patterns or ())),
         seed=seed,
         boot_seconds=timeout,
         progress=console.silent if quiet else console.note,

@@ -16,6 +16,7 @@ from metaos.errors import Exit, MetaosError
 from metaos.match.cards import Role
 from metaos.match.system import System, read_system
 from metaos.probe.machine import Machine
+from metaos.project import project
 
 MACHINE = Path("machine.json")
 BUILD = Path("build")
@@ -53,7 +54,7 @@ def build(
     from metaos.link.image import write_image
     from metaos.verify.audit import measure, render
 
-    wanted = read_system(system)
+    wanted = system_of(system)
     folders = pattern_folders(patterns)
     machine = machine_of(source, system, patterns, progress)
     if dump is not None:
@@ -91,7 +92,7 @@ def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: 
     from metaos.pipeline import read_patterns
 
     machine = _read_machine(path)
-    bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), read_system(system))
+    bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), system_of(system))
     report = match_report(bindings, str(path))
     if json:
         console.data_json(report)
@@ -121,7 +122,7 @@ def coverage(folder: Path, *, system: Path | None, patterns: tuple[Path, ...], j
     if not machines:
         raise MetaosError(f"{folder}: no machine file in it", hint="metaos probe writes one")
     loaded = read_patterns(pattern_folders(patterns))
-    found = summary(machines, loaded, read_system(system), unreadable)
+    found = summary(machines, loaded, system_of(system), unreadable)
     if json:
         console.data_json(found)
     else:
@@ -138,7 +139,7 @@ def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], j
     difference = pipeline.compare(
         _read_machine(a),
         _read_machine(b),
-        system=read_system(system),
+        system=system_of(system),
         pattern_dirs=pattern_folders(patterns),
     )
     if json:
@@ -152,7 +153,7 @@ def config(
     *, system: Path | None, machine: Path | None, patterns: tuple[Path, ...], json: bool
 ) -> None:
     """Say what the system file comes to, on a machine if there is one."""
-    wanted = read_system(system)
+    wanted = system_of(system)
     path = machine or (MACHINE if MACHINE.exists() else None)
     served = None if path is None else _served(_read_machine(path), wanted, patterns)
     data = cli_text.config_data(wanted, served)
@@ -194,8 +195,21 @@ def default_target() -> str:
 
 
 def pattern_folders(more: tuple[Path, ...]) -> list[Path]:
-    """MetaOS's own patterns and then the user's, which replace them file by file."""
-    return [resources.PATTERNS, *more]
+    """MetaOS's own patterns, the project's, the user's: the later replace files of the former."""
+    return [resources.PATTERNS, *own_folders(more)]
+
+
+def own_folders(more: tuple[Path, ...] = ()) -> tuple[Path, ...]:
+    """The project's folders of patterns and then `more`, each once."""
+    found = project()
+    own = (*(found.patterns if found else ()), *more)
+    return tuple({folder.resolve(): folder for folder in own}.values())
+
+
+def system_of(path: Path | None) -> System:
+    """The system file that is named, else the project's, else the default."""
+    found = project()
+    return read_system(path or (found.system if found else None))
 
 
 def _demand_one_source(source: Source) -> None:
@@ -230,7 +244,7 @@ def machine_of(
         accel=accel.name,
         timeout=source.timeout,
         pattern_dirs=pattern_folders(patterns),
-        system=read_system(system),
+        system=system_of(system),
         progress=progress,
     )
 

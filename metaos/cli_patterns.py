@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from metaos import cli_text, console
-from metaos.cli_build import pattern_folders
+from metaos.cli_build import own_folders, pattern_folders
 from metaos.cli_options import Json, PatternDirs
+from metaos.errors import Exit, MetaosError
 
 app = typer.Typer()
 
@@ -43,3 +47,41 @@ def check(folders: PatternDirs = None, json: Json = False) -> None:
     console.data(
         f"{len(loaded.files)} files, {rules} devices, {len(loaded.services)} services: no errors"
     )
+
+
+@app.command()
+def fmt(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files, or folders of them; default: the project's own patterns."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Give pattern files the one form: blocks, columns, spaces. Nothing else changes."""
+    from metaos.pattern import fmt_files
+
+    found = fmt_files.changes(fmt_files.named(tuple(paths or _own())))
+    if not check:
+        for change in found:
+            fmt_files.write(change)
+    if json:
+        console.data_json([{"file": str(x.path), "line": x.line} for x in found])
+    elif found:
+        said = "would be formatted" if check else "formatted"
+        console.data("\n".join(f"{x.path}:{x.line}: {said}" for x in found))
+    raise SystemExit(Exit.FAILED if check and found else Exit.DONE)
+
+
+def _own() -> tuple[Path, ...]:
+    """The project's folders of patterns."""
+    found = own_folders()
+    if not found:
+        raise MetaosError(
+            "no files named, and no project with patterns of its own",
+            hint="metaos patterns fmt FILE or FOLDER",
+            exit_code=Exit.USAGE,
+        )
+    return found

@@ -28,6 +28,7 @@ from typing import TypeVar
 import msgspec
 
 from metaos.errors import Exit, MetaosError
+from metaos.files import umask
 from metaos.link.manifest import (
     SCHEMA,
     AccountEntry,
@@ -245,17 +246,11 @@ def _write_temporary(target: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _read_file(path: Path) -> bytes:

@@ -98,19 +98,19 @@ def _count(number: int) -> str:
 
 
 def _wrong_keys(table: dict[str, Any], source: Source) -> list[Problem]:
-    problems = _unknown(table, System, source, "")
+    problems = unknown_keys(table, System, source, "")
     problems += [
         Problem("E0002", f"'{field.name}' is missing")
         for field in msgspec.structs.fields(System)
         if field.required and field.name not in table
     ]
     for name, card in _tables(table.get("cards")):
-        problems += _unknown(card, Card, source, name)
+        problems += unknown_keys(card, Card, source, name)
     return problems
 
 
-def _unknown(
-    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str
+def unknown_keys(
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str = ""
 ) -> list[Problem]:
     """Keys that `kind` has not; `card` is whose table this is, "" at the top level."""
     known = [field.name for field in msgspec.structs.fields(kind)]
@@ -123,7 +123,7 @@ def _unknown(
 
 
 def _wrong_values(table: dict[str, Any], source: Source) -> list[Problem]:
-    problems = _misfits(table, System, source, "")
+    problems = misfits(table, System, source, "")
     cards = table.get("cards", {})
     if problems or not isinstance(cards, dict):
         return problems
@@ -136,13 +136,14 @@ def _wrong_values(table: dict[str, Any], source: Source) -> list[Problem]:
             wrong = f"'cards': '{name}' is no table"
             problems.append(Problem("E0003", wrong, span, 'write [cards."00:03.0"]', text))
         else:
-            problems += _misfits(card, Card, source, name)
+            problems += misfits(card, Card, source, name)
     return problems
 
 
-def _misfits(
-    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str
+def misfits(
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str = ""
 ) -> list[Problem]:
+    """Values that do not fit their keys."""
     problems = []
     for field in msgspec.structs.fields(kind):
         if field.name not in table:

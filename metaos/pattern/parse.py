@@ -82,17 +82,9 @@ def _grammar() -> Lark:
 
 def parse(source: Source) -> s.File:
     """Parse one file."""
-    if len(source.text) > MAX_CHARACTERS:
-        message = f"the file has {len(source.text)} characters, more than {MAX_CHARACTERS}"
-        raise _fail(source, "E0003", message, 1, 1, 2, "divide it into several files")
-    text = source.text.replace("\r\n", "\n")
-    source = Source(source.file, text)
-    for number, line in enumerate(source.lines, 1):
-        if len(line) > MAX_LINE:
-            message = f"a line of {len(line)} characters, more than {MAX_LINE}"
-            raise _fail(Source(source.file, ""), "E0003", message, number, 1, 2)
+    source = _limited(source)
     try:
-        tree = _grammar().parse(text if text.endswith("\n") else text + "\n")
+        tree = _grammar().parse(_ended(source.text))
         _limit(source, tree)
         result = Nodes(source).transform(tree)
     except UnexpectedInput as error:
@@ -106,6 +98,30 @@ def parse(source: Source) -> s.File:
         raise
     assert isinstance(result, s.File)
     return result
+
+
+def words(source: Source) -> tuple[Token, ...]:
+    """The words of a file that parses, with the marks of lines' ends and of blocks."""
+    parse(source)
+    text = source.text.replace("\r\n", "\n")
+    return tuple(_grammar().parse_interactive(_ended(text)).iter_parse())
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _limited(source: Source) -> Source:
+    """The text with the line ends of Unix; refused if there is too much of it."""
+    if len(source.text) > MAX_CHARACTERS:
+        message = f"the file has {len(source.text)} characters, more than {MAX_CHARACTERS}"
+        raise _fail(source, "E0003", message, 1, 1, 2, "divide it into several files")
+    source = Source(source.file, source.text.replace("\r\n", "\n"))
+    for number, line in enumerate(source.lines, 1):
+        if len(line) > MAX_LINE:
+            message = f"a line of {len(line)} characters, more than {MAX_LINE}"
+            raise _fail(Source(source.file, ""), "E0003", message, number, 1, 2)
+    return source
 
 
 def _limit(source: Source, tree: Tree[Token]) -> None:

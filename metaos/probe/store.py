@@ -9,11 +9,8 @@ other of the two. Every fault is named by its place in the text and its JSON pat
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import tempfile
 import types
 from dataclasses import replace
 from enum import StrEnum
@@ -23,6 +20,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from metaos.errors import MetaosError, Problem, Span, did_you_mean
+from metaos.files import replace_text
 from metaos.probe.check import check
 from metaos.probe.machine import SCHEMA, Machine, Struct
 from metaos.probe.places import place
@@ -100,21 +98,7 @@ def write_machine(machine: Machine, path: Path) -> None:
     Raises:
         MetaosError: the path cannot be written.
     """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise MetaosError(f"{path}: {error.strerror}") from error
-    try:
-        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-            file.write(format_machine(machine))
-        Path(name).replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        if isinstance(error, OSError):
-            raise MetaosError(f"{path}: {error.strerror}") from error
-        raise
+    replace_text(path, format_machine(machine))
 
 
 def schema() -> dict[str, Any]:
@@ -141,12 +125,6 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """The schema as docs/machine.schema.json has it."""
     return json.dumps(schema(), indent=2) + "\n"
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -247,12 +247,12 @@ def test_a_path_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(machine: Machine) -> str:
+    def full(file: int, mode: int) -> None:
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "m.json"
     path.write_text("old")
-    monkeypatch.setattr("metaos.probe.store.format_machine", full)
+    monkeypatch.setattr("metaos.files.os.fchmod", full)
     with pytest.raises(MetaosError, match="No space left on device"):
         write_machine(parse_machine(TEXT), path)
     assert path.read_text() == "old"
