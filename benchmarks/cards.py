@@ -55,6 +55,7 @@ DRIVERS = {
     "ne2000": "ne2k-pci",
     "rtl8139cp": "rtl8139",
     "vmxnet3": "vmxnet3",
+    "pcnet": "pcnet",
 }
 """Which of PEERS stands beside a pattern."""
 
@@ -84,6 +85,7 @@ PEERS = {
     "e1000e": Peer("158,603", 8_599, 1_025, "832", at_most=832),
     "rtl8139": Peer("13,699", 8_698, 1_029),
     "vmxnet3": Peer("37,434"),
+    "pcnet": Peer("22,739"),
     "virtio-net": Peer("38,337 + 24,284", 9_233, 1_058, "about 1,300", at_most=1_300),
     "ne2k-pci": Peer("8,623"),
 }

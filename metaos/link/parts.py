@@ -1,8 +1,8 @@
 """What the linker is given: `Parts`, all that goes into one image, before placement.
 
 Symbols are the names of places, windows and data, plus `root.PHASE` for the physical
-address of a phase's page-table root, and `page.PLACE` for the number of the page that an
-aligned place starts. A RAM place's linear address is its physical one.
+address of a phase's page-table root, and `PLACE>>BITS` for the high bits of a place's
+address. A RAM place's linear address is its physical one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from metaos.emit.code import Code, Relocation
 from metaos.errors import Span
 
 PHASES = ("guard", "init", "wipe", "steady", "report")
-PAGE_SHIFT = 12
 
 
-def page_symbol(place: str) -> str:
-    """The symbol of the number of a place's page."""
-    return f"page.{place}"
+def shifted(place: str, bits: int) -> str:
+    """The symbol of a place's address without its lowest bits."""
+    return f"{place}>>{bits}"
 
 
 @dataclass(frozen=True, slots=True)

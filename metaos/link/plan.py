@@ -9,14 +9,14 @@ anew until they agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
 from metaos.link.layout import PAGE, WIPED_PHASES, Layout, lay_out, present_phases
 from metaos.link.loader import LOW
 from metaos.link.manifest import Mapping, Symbol
-from metaos.link.parts import PAGE_SHIFT, Parts, page_symbol
+from metaos.link.parts import Parts
 from metaos.link.phases import tail_length, wipe_length
 from metaos.link.tables import PageTables, build_tables, map_all
 
@@ -44,13 +44,15 @@ def make_plan(parts: Parts, low_end: int) -> Plan:
     """
     phases = present_phases(parts.codes)
     ranges, tables = 2, 0
+    lists = [*(c.relocations for c in parts.codes), *(d.relocations for d in parts.data)]
+    named = sorted({relocation.symbol for one in lists for relocation in one})
     for _ in range(_ROUNDS):
         layout = lay_out(parts, _lengths(parts, phases, ranges), tables)
         wiped = _wiped(layout, low_end)
         mappings = map_all(layout, wiped)
         built = build_tables(mappings, layout.phases, layout.frames - tables * PAGE)
         if (len(wiped), built.pages) == (ranges, tables):
-            symbols = {s.name: s for s in _symbols(layout, built, wiped)}
+            symbols = {s.name: s for s in _symbols(layout, built, wiped, named)}
             return Plan(layout, built, mappings, wiped, symbols)
         ranges, tables = len(wiped), built.pages
     raise MetaosError("the linker found no stable layout")
@@ -84,9 +86,12 @@ def _wiped(layout: Layout, low_end: int) -> tuple[tuple[int, int], ...]:
 
 
 def _symbols(
-    layout: Layout, tables: PageTables, wiped: tuple[tuple[int, int], ...]
+    layout: Layout, tables: PageTables, wiped: tuple[tuple[int, int], ...], named: Collection[str]
 ) -> Iterator[Symbol]:
-    """Every name; data get their file ranges when they have some."""
+    """Every name; data get their file ranges when they have some.
+
+    `named` are the symbols that relocations name: of high bits of addresses, those alone.
+    """
 
     def mapped(phases: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(phase for phase in layout.phases if phase in phases)
@@ -101,9 +106,9 @@ def _symbols(
             device=ram.place.device,
             phases=mapped(ram.place.phases),
         )
-        if ram.place.align >> PAGE_SHIFT:
-            page, name = ram.address >> PAGE_SHIFT, page_symbol(ram.place.name)
-            yield Symbol(name=name, kind="number", linear=page, physical=page, size=0)
+        for name in (n for n in named if n.startswith(f"{ram.place.name}>>")):
+            high = ram.address >> int(name.rpartition(">>")[2])
+            yield Symbol(name=name, kind="number", linear=high, physical=high, size=0)
     for index, (start, end) in enumerate(wiped):
         name, size = f"wiped.{index}", end - start
         yield Symbol(

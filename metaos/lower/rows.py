@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import Span
-from metaos.link.parts import PAGE_SHIFT, page_symbol
+from metaos.link.parts import shifted
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan
 from metaos.lower.text import Texts
@@ -21,6 +21,8 @@ from metaos.match.facts import number
 from metaos.pattern import syntax as s
 
 FULL = 0xFFFF_FFFF
+HALVES = (16, 32)
+"""By how many bits an address is shifted where a device takes it in two parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,10 @@ class RowLowering:
         return number(node, self.plan.device, {**self.plan.facts.values, **self.names})
 
     def _register(self, node: s.Expr) -> tuple[RegisterPlan, Cell, str]:
-        """A register's plan, place and space."""
+        """A register's plan, place and space; a field of a table in RAM is as good as one."""
+        field = self._table_field(node)
+        if field is not None:
+            return field, Cell(field.number, field.symbol), f"mem{field.bits}"
         index, name = 0, node
         if isinstance(node, s.Index):
             index, name = self._number(node.index), node.of
@@ -121,6 +126,28 @@ class RowLowering:
                 raise fail(node.span, "E0463", "only PCI functions have config space")
             return register, Cell(self.config + at), "config"
         return register, Cell(at), f"port{register.bits}"
+
+    def _table_field(self, node: s.Expr) -> RegisterPlan | None:
+        """A field of 8, 16 or 32 whole bits of a table's element, as a register in memory."""
+        match node:
+            case s.Member(of=s.Index(of=s.Name(text=text), index=index), name=name) if (
+                text in self.plan.tables
+            ):
+                pass
+            case _:
+                return None
+        table, at = self.plan.tables[text], self._number(index)
+        field = table.layout.field(name) if table.layout is not None else None
+        if field is None or field.low % 8 or field.bits not in (8, 16, 32):
+            raise fail(node.span, "E0424", f"'{name}' is no field of 1, 2 or 4 whole bytes")
+        if not 0 <= at < table.count:
+            raise fail(index.span, "E0461", f"'{text}' has {table.count}")
+        offset = table.offset + at * table.stride + field.low // 8
+        register = s.Register(
+            offset, name, 1, "rw", None, None, (), table.node.span, field.bits, False
+        )
+        facts = (f"{self.plan.device.kind}.{self.plan.address}",)
+        return RegisterPlan("mmio", table.symbol, offset, field.bits, register, facts)
 
     def read_place(self, node: s.Expr) -> tuple[str, Cell]:
         """The space and the place of a register that a `learn` row reads."""
@@ -144,6 +171,10 @@ class RowLowering:
 
     def _write(self, row: s.Write) -> list[Row]:
         kept = self._part(row.target)
+        field = self._table_field(row.target)
+        if field is not None and self._reads_register(row.value):
+            place = Cell(field.number, field.symbol)
+            kept = Part(place, field.bits, field.bits, None)
         if kept is not None:
             return [self._keep(row, kept)]
         register, place, space = self._register(row.target)
@@ -156,6 +187,10 @@ class RowLowering:
             text = f"{given.bits} bits of a state are no {register.bits} bits of a register"
             raise fail(row.value.span, "E0464", text, "name as many bits as the register has")
         return [self._row(f"{space}.put", place, given.place, row.span, facts=facts)]
+
+    def _reads_register(self, node: s.Expr) -> bool:
+        of = node.of if isinstance(node, s.Member | s.Index) else node
+        return isinstance(of, s.Name) and of.text in self.plan.registers
 
     def _keep(self, row: s.Write, kept: Part) -> Row:
         """A register, or its lowest field, is read into bits of a state."""
@@ -226,7 +261,7 @@ class RowLowering:
             case s.Binary(operator=">>", left=s.Reference(of=s.Name(text=text)), right=by) if (
                 text in self.plan.tables
             ):
-                return self._page(self.plan.tables[text], self._number(by), node.span)
+                return self._shifted(self.plan.tables[text], self._number(by), node.span)
             case s.Record(fields=parts):
                 fields = {f.name: f for f in register.node.fields}
                 word = 0
@@ -238,20 +273,20 @@ class RowLowering:
                 return Cell(word & FULL)
         return Cell(self._number(node) & ((1 << register.bits) - 1))
 
-    def _page(self, table: TablePlan, shift: int, span: Span) -> Cell:
-        """The number of the page that a table starts."""
-        size = 1 << PAGE_SHIFT
-        if shift != PAGE_SHIFT or table.offset or table.node.align % size or table.window:
-            text = f"a place is told as it is, or >> {PAGE_SHIFT} if it is aligned to {size}"
+    def _shifted(self, table: TablePlan, shift: int, span: Span) -> Cell:
+        """The high bits of where a table starts; the low ones are 0, or told besides."""
+        aligned = shift in HALVES or table.node.align % (1 << shift) == 0
+        if not 0 < shift < 64 or not aligned or table.offset or table.window:
+            text = "a place is told by halves, or without bits that are 0 by its align"
             raise fail(span, "E0462", text)
-        return Cell(0, page_symbol(table.symbol))
+        return Cell(0, shifted(table.symbol, shift))
 
     def _test(self, row: s.Await | s.Expect, limit: int) -> Row:
         condition, span = row.condition, row.span
         if not isinstance(condition, s.Binary) or condition.operator != "==":
             raise fail(condition.span, "E0465", "a row tests 'register == value'")
         left, field = condition.left, None
-        if isinstance(left, s.Member):
+        if isinstance(left, s.Member) and self._table_field(left) is None:
             register, place, space = self._register(left.of)
             field = next((f for f in register.node.fields if f.name == left.name), None)
             if field is None:

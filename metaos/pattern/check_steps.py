@@ -177,7 +177,7 @@ class Flow:
         condition = row.condition
         self.typer.condition(condition)
         place = condition.left if isinstance(condition, s.Binary) else condition
-        if not self.is_register(place):
+        if not (self.is_register(place) or self.is_field(place)):
             what = "waits for" if isinstance(row, s.Await) else "tests"
             self.typer.say(
                 "E0220", f"a row {what} a register, given '{spell(place)}'", place.span,
@@ -195,6 +195,14 @@ class Flow:
             self.read(kind, row.register)
         else:
             self.register(row.register, "a row reads a register")
+
+    def is_field(self, node: s.Expr) -> bool:
+        """A field of a table's element, chosen when the image is built."""
+        match node:
+            case s.Member(of=s.Index(of=s.Name(text=text))):
+                kind = self.typer.names.get(text)
+                return isinstance(kind, k.Array) and isinstance(kind.of, k.Element)
+        return False
 
     def is_register(self, node: s.Expr) -> bool:
         """A register, its field or its bits; an unknown name was reported already."""

@@ -207,7 +207,7 @@ FAULTS = [
     device(
         "E0461", "'A' has 2", *REGISTERS[:2], "  0 A[2] rw @m 1", "sequence init", "  A[2] <- 1"
     ),
-    row("E0462", "if it is aligned to 4096", "R <- &t >> 12"),
+    row("E0462", "or without bits that are 0 by its align", "R <- &t >> 12"),
     Fault("E0463", "only PCI functions have config space", HEAD + NO_FUNCTION),
     row("E0464", "a state by 8, 16 or 32 bits from a whole byte on", "big[7:4] <- R"),
     row("E0464", "a row keeps bits from bit 0 on", "big <- R.G"),

@@ -15,14 +15,20 @@ pytestmark = pytest.mark.qemu
 PC = (*BARE, *SERIAL)
 Q35 = ("-M", "q35", *PC[2:], "-device", "pcie-root-port,id=rp0,chassis=1")
 EXPRESS = CARD.replace("e1000,", "e1000e,bus=rp0,")
-TURNS_OF_THE_RING = 200
-SLOTS = 16
-"""Of each ring in patterns/net/i8254x.pattern."""
+CARDS = {
+    "82540EM": (PC, CARD),
+    "82574L": (Q35, EXPRESS),
+    "virtio": (PC, CARD.replace("e1000,", "virtio-net-pci,")),
+    "virtio, legacy": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-modern=on,")),
+    "vmxnet3": (PC, CARD.replace("e1000,", "vmxnet3,")),
+    "PCnet": (PC, CARD.replace("e1000,", "pcnet,")),
+    "RTL8139C+": (PC, CARD.replace("e1000,", "rtl8139,")),
+}
+"""With rings of 16 slots, of 32 the vmxnet3's, of 256 the legacy virtio's."""
+ECHOES = 32_000
 
 
-@pytest.mark.parametrize(
-    ("arguments", "card"), [(PC, CARD), (Q35, EXPRESS)], ids=["82540EM", "82574L"]
-)
+@pytest.mark.parametrize(("arguments", "card"), CARDS.values(), ids=CARDS)
 def test_a_link_that_goes_and_comes(arguments: tuple[str, ...], card: str, make: Make) -> None:
     path, _ = make(probed(*arguments, "-device", card))
     with booted(path, arguments, card=card) as machine:
@@ -36,7 +42,7 @@ def test_a_link_that_goes_and_comes(arguments: tuple[str, ...], card: str, make:
             machine.vm.hmp(f"set_link {NETDEV} on")
         machine.ask(echo(MAC, IP, 0x200))
         quiet(machine, IP)
-        for number in range(TURNS_OF_THE_RING * SLOTS):
+        for number in range(ECHOES):
             frame = echo(MAC, IP, number)
             assert machine.wire.send(frame)
             assert machine.wire.receive(5) == answer(frame, MAC, IP), f"echo {number}"

@@ -61,6 +61,10 @@ MACHINES = {
         *("-device", "ne2k_pci,bus=b,addr=5"),
     ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
+    "a PCnet": (*SMALL, "-device", "pcnet"),
+    "a PCnet on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "pcnet,bus=b,addr=5"),
+    ),
     "a vmxnet3": (*SMALL, "-device", "vmxnet3"),
     "a vmxnet3 behind a root port": (
         *(*Q35, "-device", "pcie-root-port,id=p,chassis=1", "-device", "vmxnet3,bus=p"),
