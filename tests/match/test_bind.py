@@ -186,16 +186,19 @@ RTL8139 = {
 }  # fmt: skip
 
 
+UNSERVED = {"vendor": 0x14E4, "device": 0x1659, "class_code": 0x020000, "revision": 0x20}
+
+
 def test_a_card_without_a_pattern_is_named_with_the_nearest() -> None:
     with pytest.raises(MetaosError) as refused:
-        bind(with_card(**RTL8139), own(), read_system())
+        bind(with_card(**UNSERVED), own(), read_system())
     error = refused.value
     assert error.exit_code is Exit.NO_PATTERN and int(error.exit_code) == 3
     said = error.render()
     assert "system 'echo' needs a network card" in said
-    assert "00:03.0 has no pattern: 10ec:8139 class 020000 revision 20" in said
+    assert "00:03.0 has no pattern: 14e4:1659 class 020000 revision 20" in said
     (problem,) = (p for p in error.problems if "00:03.0" in p.message)
-    assert "nearest: i82540em (vendor is 0x10ec, not 0x8086)" in problem.hint
+    assert "nearest: i82540em (vendor is 0x14e4, not 0x8086)" in problem.hint
 
 
 def test_a_near_model_is_named_before_others() -> None:
@@ -280,5 +283,5 @@ def test_a_system_without_services_for_it_leaves_a_card_alone() -> None:
 
 
 def test_devices_are_bound_whatever_a_system_needs() -> None:
-    found = {b.device.address for b in bind_devices(with_card(**RTL8139), own())}
+    found = {b.device.address for b in bind_devices(with_card(**UNSERVED), own())}
     assert "com0" in found and CARD_ADDRESS not in found
