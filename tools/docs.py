@@ -5,12 +5,14 @@
 
 A made part lies between `<!-- made: NAME WORDS -->` and `<!-- end -->`. Figures and code are
 those of the machine in tests/data/machines/pc-e1000.json, recorded from the default target.
+The TextMate grammar in editors/ is made, too.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
+import json
 import re
 import sys
 from collections import defaultdict
@@ -24,7 +26,10 @@ from metaos.cli_text import patterns_data
 from metaos.errors import Exit
 from metaos.link.image import Image
 from metaos.match.system import read_system
+from metaos.pattern.ebnf import sections
+from metaos.pattern.keywords import GRAMMAR
 from metaos.pattern.patterns import Patterns
+from metaos.pattern.textmate import textmate
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
 from metaos.verify.audit import AuditReport, measure
@@ -33,13 +38,14 @@ from metaos.verify.decode import ledger, straight_lines
 ROOT = Path(__file__).parents[1]
 MACHINE = ROOT / "tests" / "data" / "machines" / "pc-e1000.json"
 EXAMPLES = ROOT / "tests" / "pattern" / "errors"
+TEXTMATE = ROOT / "editors" / "metaos-pattern.tmLanguage.json"
 CARD = "00:03.0"
 _MADE = re.compile(r"(<!-- made: (\w+)([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _CODE = re.compile(r"E\d{4}")
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def current(text: str) -> str:
@@ -259,6 +265,31 @@ def _words(node: ast.AST | None) -> str:
     return ""
 
 
+# ---- the grammar ------------------------------------------------------------------------
+
+SAID: dict[str, tuple[str, ...]] = {
+    "A file": ("On one page",),
+    "Declarations": ("Sources and layouts", "Devices, families, members", "Services"),
+    "What a device is": ("Devices, families, members", "Facts", "Parts"),
+    "Places": ("Registers", "Sources and layouts", "Tables and states"),
+    "What a device does": ("Sequences", "Turns", "What a class demands"),
+    "Services": ("Services",),
+    "Expressions": ("Expressions",),
+}
+"""Where docs/language.md says in words what a section of the grammar means."""
+
+
+def grammar() -> Iterator[str]:
+    """Every rule of the grammar, section by section."""
+    for section in sections(GRAMMAR.read_text("utf-8")):
+        heads = SAID.get(section.title, ("On one page",))
+        links = (
+            f"[{h}](language.md#{h.lower().replace(',', '').replace(' ', '-')})" for h in heads
+        )
+        yield from (f"## {section.title}", "", f"In words: {', '.join(links)}.", "")
+        yield from ("```text", section.text(), "```", "")
+
+
 def exits() -> Iterator[str]:
     """The exit codes of the command."""
     rows = [(code_.value, code_.name.lower().replace("_", " ")) for code_ in Exit]
@@ -266,16 +297,16 @@ def exits() -> Iterator[str]:
 
 
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
-    f.__name__: f for f in (devices, services, machines, figures, ir, code, errors, exits)
+    f.__name__: f for f in (devices, services, machines, figures, ir, code, errors, exits, grammar)
 }
 
 
 def main(words: Sequence[str]) -> int:
     stale = []
-    for path in documents():
-        text = path.read_text("utf-8")
-        new = current(text)
-        if new != text:
+    made = {path: current(path.read_text("utf-8")) for path in documents()}
+    made[TEXTMATE] = json.dumps(textmate(), indent=2) + "\n"
+    for path, new in made.items():
+        if not path.exists() or new != path.read_text("utf-8"):
             stale.append(path.relative_to(ROOT).as_posix())
             if "--check" not in words:
                 path.write_text(new, "utf-8")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.sessions import NEEDS_QEMU, ROOT, Shell, Step, matches, read_steps
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 
 def sessions() -> Sequence[object]:
