@@ -85,3 +85,38 @@ def _own() -> tuple[Path, ...]:
             exit_code=Exit.USAGE,
         )
     return found
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the pattern is called.")] = "",
+    class_name: Annotated[
+        str, typer.Option("--class", help="Its class, as general or console.")
+    ] = "",
+    source: Annotated[
+        tuple[Path, str] | None,
+        typer.Option(
+            "--from",
+            metavar="MACHINE ADDRESS",
+            help="Ids, windows and capabilities of a machine file's function.",
+        ),
+    ] = None,
+    ids: Annotated[str, typer.Option("--id", help="VENDOR:DEVICE of a PCI device.")] = "",
+    bars: Annotated[
+        list[str] | None, typer.Option("--bar", help="A window: 0=memory:4096, 1=ports:32.")
+    ] = None,
+    folders: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Write a pattern to begin with and its test into the last folder of --patterns."""
+    from metaos import cli_new
+
+    said = cli_new.Said(
+        name=name,
+        class_name=class_name,
+        source=source,
+        id=ids,
+        bars=tuple(bars or ()),
+        folders=tuple(folders or ()),
+    )
+    cli_new.new(said, json=json)

@@ -323,8 +323,8 @@ def demand_needed(bindings: Bindings) -> None:
         "has a pattern of that class",
         exit_code=Exit.NO_PATTERN,
         problems=problems,
-        hint="write a pattern for it (docs/adding-a-device.md), or leave its services out of "
-        "the system file",
+        hint="write a pattern for it ('metaos patterns new', docs/guides/), or leave its services "
+        "out of the system file",
     )
 
 

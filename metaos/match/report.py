@@ -175,6 +175,11 @@ def _part(binding: Binding, bindings: Bindings) -> tuple[str, str]:
     return "used", f"is a {pattern.class_name}"
 
 
+def _begin(device: Device, file: str) -> str:
+    """The command that makes a pattern to begin with."""
+    return f"metaos patterns new NAME --patterns DIR --from {file} {device.address}"
+
+
 def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
     device = unmatched.device
     assert device.function is not None
@@ -197,12 +202,9 @@ def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
         near = (Near(pattern=refused[0].pattern, agrees=(), why_not=refused[0].why),)
         following = "name a service for it in the system file"
     elif needed == "yes":
-        following = (
-            f"write a pattern into a folder DIR (docs/adding-a-device.md): "
-            f"metaos match {file} --patterns DIR"
-        )
+        following = f"write a pattern (docs/guides/): {_begin(device, file)}"
     else:
-        following = "nothing: the image leaves it alone"
+        following = f"nothing: the image leaves it alone; to drive it: {_begin(device, file)}"
     return _row(
         device,
         pattern="",
