@@ -59,12 +59,14 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new(said: Said, *, json: bool) -> None:
-    """Write NAME.pattern and test_NAME.py into the last pattern folder."""
+    """Write NAME.pattern and test_NAME.py into the last of the user's pattern folders."""
     folders = pattern_folders(said.folders)
     folder = folders[-1]
     if folder == resources.PATTERNS:
         raise MetaosError(
-            "no folder to write to", hint="name one of yours: --patterns DIR", exit_code=Exit.USAGE
+            "no folder to write to, and no project with one",
+            hint="name one of yours: --patterns DIR",
+            exit_code=Exit.USAGE,
         )
     written = _write(_asked(said), folder, [f for f in folders if f.is_dir()])
     if json:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from metaos.errors import Exit, MetaosError, did_you_mean
+from metaos.errors import Exit, MetaosError, Source, did_you_mean
+from metaos.pattern.fmt import formatted
 from metaos.pattern.patterns import Patterns
 
 GENERAL = "general"
@@ -84,7 +85,7 @@ def template(class_name: str, patterns: Patterns, folders: Iterable[Path]) -> st
 
 
 def skeleton(wanted: Wanted, text: str) -> str:
-    """The text of a pattern file that checks clean, for a person to fill in.
+    """The text of a pattern file that checks clean, formatted, for a person to fill in.
 
     Raises:
         MetaosError: the class needs registers in a window, and the device has none.
@@ -97,7 +98,7 @@ def skeleton(wanted: Wanted, text: str) -> str:
     first = wanted.bars[0] if wanted.bars else None
     notes = "".join(f"  # {note}\n" for note in wanted.notes)
     step = 1 if first and first.ports else 4
-    return Template(text).substitute(
+    made = Template(text).substitute(
         name=wanted.name,
         about=wanted.about,
         class_name=wanted.class_name,
@@ -111,6 +112,7 @@ def skeleton(wanted: Wanted, text: str) -> str:
         at1=f"{step:#04x}",
         at2=f"{2 * step:#04x}",
     )
+    return formatted(Source(f"{wanted.name}.pattern", made))
 
 
 def _number(key: str, value: int) -> str:
@@ -120,8 +122,7 @@ def _number(key: str, value: int) -> str:
 
 def _fact(name: str, bar: Bar) -> str:
     kind = "ports" if bar.ports else "window"
-    line = f"fact {name} : {kind} = bar[{bar.index}]"
-    return f"{line:<36} # {_size(bar.size)}"
+    return f"fact {name} : {kind} = bar[{bar.index}]  # {_size(bar.size)}"
 
 
 def _size(size: int) -> str:

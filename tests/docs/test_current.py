@@ -16,7 +16,7 @@ DOCUMENTS = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 _LINK = re.compile(r"(?<!!)\[[^]\n]*\]\(([^)\s]+)\)")
-_NAME = re.compile(r"`(metaos(?:\.\w+)+)")
+_NAME = re.compile(r"`(?!metaos\.toml)(metaos(?:\.\w+)+)")
 _FILE = re.compile(
     r"`((?:metaos|tests|tools|docs|patterns|qemu|images|bootloader|benchmarks)/[\w./-]*)`"
 )

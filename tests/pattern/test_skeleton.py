@@ -112,12 +112,12 @@ def test_what_is_not_known_is_said(patterns: Patterns, machine: Machine) -> None
 
 def test_a_folders_own_skeleton_comes_first(patterns: Patterns, tmp_path: Path) -> None:
     (tmp_path / "classes").mkdir()
-    (tmp_path / "classes" / "console.skeleton").write_text("mine: ${name}\n")
+    (tmp_path / "classes" / "console.skeleton").write_text("class ${name}\n")
     text = template("console", patterns, [resources.PATTERNS, tmp_path])
     found = Wanted(
         name="x", class_name="console", keys=(), about="", bars=(Bar(index=0, ports=True),)
     )
-    assert skeleton(found, text) == "mine: x\n"
+    assert skeleton(found, text) == "class x\n"
 
 
 def test_the_verb_writes_both_files(tmp_path: Path) -> None:
