@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metaos import cli_text, console
+from metaos import console
 from metaos.cli_build import own_folders, pattern_folders
 from metaos.cli_options import Json, PatternDirs
 from metaos.errors import Exit, MetaosError
@@ -25,23 +25,44 @@ def patterns(ctx: typer.Context) -> None:
 @app.command("list")
 def list_(folders: PatternDirs = None, json: Json = False) -> None:
     """List the devices and services that have a pattern."""
+    from metaos import cli_patterns_text as text
     from metaos.pipeline import read_patterns
 
     loaded = read_patterns(pattern_folders(tuple(folders or ())))
     if json:
-        console.data_json(cli_text.patterns_data(loaded))
+        console.data_json(text.patterns_data(loaded))
     else:
-        console.data(cli_text.patterns_text(loaded))
+        console.data(text.patterns_text(loaded))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A device, family, overlay or service.")],
+    folders: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Print one rule with all that it inherits, and where each line of it is from."""
+    from metaos import cli_patterns_text as text
+    from metaos.pattern.resolved import resolved
+    from metaos.pipeline import read_patterns
+
+    loaded = read_patterns(pattern_folders(tuple(folders or ())))
+    shown = resolved(name, loaded)
+    if json:
+        console.data_json(shown)
+    else:
+        console.data(text.resolved_text(shown, loaded))
 
 
 @app.command()
 def check(folders: PatternDirs = None, json: Json = False) -> None:
     """Read all patterns and say everything that is wrong with them."""
+    from metaos.cli_patterns_text import patterns_data
     from metaos.pipeline import read_patterns
 
     loaded = read_patterns(pattern_folders(tuple(folders or ())))
     if json:
-        console.data_json(cli_text.patterns_data(loaded))
+        console.data_json(patterns_data(loaded))
         return
     rules = sum(not pattern.abstract for pattern in loaded.devices.values())
     console.data(

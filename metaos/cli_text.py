@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from metaos.match.report import Matched, MatchReport
     from metaos.match.summary import Summary
     from metaos.match.system import System
-    from metaos.pattern.patterns import Patterns
-    from metaos.pattern.syntax import Match
     from metaos.probe.merge import Merged
 
 
@@ -56,6 +54,8 @@ def match_text(report: MatchReport) -> str:
     if report.unknown:
         lines += ["", "an image needs, and the file lacks:"]
         lines += [f"  {text}" for text in report.unknown]
+    if report.replaced:
+        lines += ["", *report.replaced]
     lines += ["", f"next: {report.next}"]
     return "\n".join(lines)
 
@@ -171,63 +171,6 @@ def config_text(data: dict[str, Any]) -> str:
     elif not rows:
         lines += ["", "no card of this machine is served"]
     return "\n".join(lines)
-
-
-def patterns_data(patterns: Patterns) -> dict[str, Any]:
-    """Every device rule and service of the pattern folders, as plain data."""
-    return {
-        "devices": [
-            {
-                "name": pattern.name,
-                "class": pattern.class_name,
-                "family": pattern.family,
-                "matches": [_match(m) for m in _matches(pattern.items)],
-                "file": pattern.span.file,
-                "line": pattern.span.line,
-            }
-            for pattern in patterns.devices.values()
-            if not pattern.abstract
-        ],
-        "services": [
-            {
-                "name": service.name,
-                "over": service.over,
-                "examples": len(service.examples),
-                "file": service.span.file,
-                "line": service.span.line,
-            }
-            for service in patterns.services.values()
-        ],
-    }
-
-
-def patterns_text(patterns: Patterns) -> str:
-    """Devices and services as two tables."""
-    data = patterns_data(patterns)
-    devices = [
-        (d["name"], d["class"], "; ".join(d["matches"]), f"{d['file']}:{d['line']}")
-        for d in data["devices"]
-    ]
-    services = [
-        (s["name"], s["over"], s["examples"], f"{s['file']}:{s['line']}") for s in data["services"]
-    ]
-    return "\n".join(
-        (
-            table(("device", "class", "matches", "where"), devices),
-            table(("service", "over", "examples", "where"), services),
-        )
-    )
-
-
-def _matches(items: Sequence[object]) -> list[Match]:
-    from metaos.pattern import syntax
-
-    return [item for item in items if isinstance(item, syntax.Match)]
-
-
-def _match(match: Match) -> str:
-    keys = (f"{k} {v:#x}" if isinstance(v, int) else f"{k} {v}" for k, v in match.keys)
-    return " ".join((match.kind, *([match.name] if match.name else ()), *keys))
 
 
 def findings_text(findings: Sequence[Finding]) -> str:

@@ -111,6 +111,8 @@ def build_proved(
     """
     progress("reading patterns")
     patterns = read_patterns(pattern_dirs)
+    for told in patterns.replacements():
+        progress(told)
     image = _make(machine, patterns, system, progress, fold_units).image
     progress("proving the laws")
     report = verify(image)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from metaos import pipeline, resources
 from metaos.boot.target import load_target, targets
-from metaos.cli_text import patterns_data
+from metaos.cli_patterns_text import patterns_data
 from metaos.errors import Exit
 from metaos.link.image import Image
 from metaos.match.system import read_system

@@ -188,7 +188,8 @@ def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
             why = f"{untold.what}: not known: {untold.reason}"
             losers.append(Loser(pattern.name, why, untold=True))
         else:
-            keys = sum(len(m.keys) + (m.where is not None) for m in matches)
+            said = {pair for m in matches for pair in m.keys}
+            keys = len(said) + sum(m.where is not None for m in matches)
             winners.append((keys, pattern, _why(matches)))
     if not winners:
         return Unmatched(device, tuple(losers))

@@ -80,6 +80,8 @@ class MatchReport(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[str, ...]
     unknown: tuple[str, ...]
     next: str
+    replaced: tuple[str, ...] = ()
+    """Files of patterns that a later folder's take the place of, in words."""
 
 
 def match_report(bindings: Bindings, file: str) -> MatchReport:
@@ -106,6 +108,7 @@ def match_report(bindings: Bindings, file: str) -> MatchReport:
         services=tuple(x.name for x in bindings.services),
         unknown=missing,
         next=following,
+        replaced=bindings.patterns.replacements(),
     )
 
 
@@ -131,7 +134,7 @@ def _bound(binding: Binding, bindings: Bindings) -> Matched:
         needed=needed,
         because=because,
         carries=carried if offers(binding.pattern) else (),
-        file=binding.pattern.span.file,
+        file=bindings.patterns.place(binding.pattern.span.file),
         line=binding.pattern.span.line,
         losers=tuple(Near(pattern=x.pattern, agrees=(), why_not=x.why) for x in binding.losers),
     )

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from metaos.errors import MetaosError, Problem, Span
-from metaos.pattern import check_devices, check_facts, check_moves, check_places, check_services
+from metaos.pattern import (
+    check_devices,
+    check_facts,
+    check_moves,
+    check_overlays,
+    check_places,
+    check_services,
+)
 from metaos.pattern import syntax as s
 from metaos.pattern.check_steps import Flow
 from metaos.pattern.names import names_of
@@ -27,7 +34,7 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
             of_file(file, report)
     uses: dict[str, frozenset[str]] = {}
     for pattern in _whole(patterns):
-        for of_device in check_devices.CHECKS:
+        for of_device in (*check_devices.CHECKS, check_overlays.overlays):
             of_device(pattern, patterns, report)
         uses[pattern.name] = _inside(pattern, report)
     check_devices.families(patterns, report)
@@ -88,6 +95,6 @@ def _declared(device: s.Device, raw: Mapping[str, s.Device]) -> Iterator[tuple[s
             match item:
                 case s.Fact() | s.State():
                     yield item.name, item.span
-        if device.kind != "member":
+        if not device.inherits:
             return
         device = raw[device.parent]

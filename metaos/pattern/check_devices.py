@@ -252,11 +252,19 @@ def equals(patterns: Patterns, report: Report) -> None:
         wheres = frozenset(spell(m.where) for m in found if m.where is not None)
         key = found[0].kind, found[0].name, keys, wheres
         first = seen.setdefault(key, pattern)
-        if first is not pattern:
+        if first is not pattern and not _laid_over(first, pattern):
             report.say(
                 "E0231", f"'{first.name}' and '{pattern.name}' match the same devices "
                 f"({first.span})", pattern.span, "name one more id in one of them",
             )  # fmt: skip
+
+
+def _laid_over(a: Pattern, b: Pattern) -> bool:
+    """Whether one is an overlay of the other; what is wrong with that is said of the overlay."""
+    return any(
+        x.lineage[-1].kind == "overlay" and x.lineage[-1].parent == y.name
+        for x, y in ((a, b), (b, a))
+    )
 
 
 # ---- buffers ------------------------------------------------------------------------------

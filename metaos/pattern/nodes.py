@@ -345,6 +345,13 @@ class Nodes(Transformer[Token, Any]):
         (name, at), (parent, _), *items = c
         return s.Device(name, parent, "member", _flat(items), at, abstract=True)
 
+    def overlay(self, meta: Any, c: list[Any]) -> s.Device:
+        (name, at), (parent, _), *items = c
+        return s.Device(name, parent, "overlay", _flat(items), at)
+
+    def because(self, meta: Any, c: list[Any]) -> s.Because:
+        return s.Because(c[0][1:-1], c[1], self.span(meta))
+
     # -- services
 
     def header(self, meta: Any, c: list[Any]) -> Tree[Any]:

@@ -4,13 +4,14 @@
     patterns.devices["i82540em"].registers["csr"]
 
 A member is its family with its own items added; an item of the same name replaces the
-inherited one. Names of devices, classes, layouts and services are global.
+inherited one. An overlay is a device or a member changed in the same way. Names of devices,
+classes, layouts and services are global.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
 from metaos.pattern.parts import expand
+from metaos.resources import PATTERNS
 
 T = TypeVar("T")
 
@@ -29,7 +31,9 @@ class Pattern:
     """One device rule with everything it inherits.
 
     `abstract` is a family: it matches through its members alone. `items` are in order,
-    the class's first.
+    the class's first. `lineage` is what was written: the families, root first, then itself;
+    `written` is what of it counts, before parts are made, and `replaced` what does not, each
+    with what took its place.
     """
 
     name: str
@@ -38,6 +42,9 @@ class Pattern:
     abstract: bool
     items: tuple[s.Item, ...]
     span: Span
+    lineage: tuple[s.Device, ...] = ()
+    written: tuple[s.Item, ...] = ()
+    replaced: tuple[tuple[s.Item, s.Item], ...] = ()
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """The items of one kind, in order."""
@@ -66,7 +73,11 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Everything the pattern folders say; `sources` holds the texts for messages."""
+    """Everything the pattern folders say; `sources` holds the texts for messages.
+
+    `folders` says where each file was read, and `hidden` where a file of the same name was
+    that does not count.
+    """
 
     devices: Mapping[str, Pattern]
     classes: Mapping[str, s.ClassDef]
@@ -74,6 +85,21 @@ class Patterns:
     services: Mapping[str, s.Service]
     sources: Mapping[str, Source]
     files: tuple[s.File, ...]
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    hidden: Mapping[str, Path] = field(default_factory=dict)
+
+    def place(self, file: str) -> str:
+        """Where a person finds a file: of MetaOS's own, the path in its patterns."""
+        folder = self.folders.get(file, PATTERNS)
+        return file if folder == PATTERNS else (folder / file).as_posix()
+
+    def replacements(self) -> tuple[str, ...]:
+        """What to tell of files that do not count since a later folder has them too."""
+        return tuple(
+            f"{self.place(file)} replaces "
+            + (f"MetaOS's {file}" if folder == PATTERNS else (folder / file).as_posix())
+            for file, folder in sorted(self.hidden.items())
+        )
 
     def problem(self, code: str, message: str, span: Span, hint: str = "") -> Problem:
         """A problem that shows the line it is about."""
@@ -89,11 +115,16 @@ def load(folders: Iterable[Path]) -> Patterns:
     files: list[s.File] = []
     sources: dict[str, Source] = {}
     problems: list[Problem] = []
+    origins: dict[str, Path] = {}
+    hidden: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise MetaosError(f"no pattern folder '{folder}'")
         for path in sorted(folder.rglob("*.pattern")):
             name = path.relative_to(folder).as_posix()
+            if name in origins:
+                hidden[name] = origins[name]
+            origins[name] = folder
             sources[name] = Source.read(path, name)
             files = [f for f in files if f.name != name]
             try:
@@ -102,7 +133,7 @@ def load(folders: Iterable[Path]) -> Patterns:
                 problems.extend(error.problems)
     if problems:
         raise MetaosError("the patterns do not parse", problems=problems)
-    return resolve(tuple(files), sources)
+    return replace(resolve(tuple(files), sources), folders=origins, hidden=hidden)
 
 
 def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Patterns:
@@ -126,7 +157,8 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
             name, span = node.name, node.span  # type: ignore[attr-defined]
             if name in found:
                 first = found[name].span  # type: ignore[attr-defined]
-                say("E0101", f"{kind} '{name}' is declared twice, first at {first}", span)
+                text = f"{kind} '{name}' is declared twice, first at {first}"
+                say("E0101", text, span, "a file of the same path replaces one of MetaOS's")
             found[name] = node
         return found
 
@@ -154,9 +186,13 @@ def _ancestry(
     """The device's families, root first, itself last; None after a reported problem."""
     chain = [device]
     names = {device.name}
-    while chain[0].kind == "member":
+    while chain[0].inherits:
         parent = raw.get(chain[0].parent)
-        if parent is None or parent.kind == "device":
+        if chain[0].kind == "overlay":
+            if parent is None or parent.abstract:
+                _no_base(chain[0], parent, raw, say, near)
+                return None
+        elif parent is None or parent.kind in ("device", "overlay"):
             families = [d.name for d in raw.values() if d.abstract]
             hint = near(chain[0].parent, families)
             say("E0102", f"no family '{chain[0].parent}'", chain[0].span, hint)
@@ -173,6 +209,20 @@ def _ancestry(
     return tuple(chain)
 
 
+def _no_base(
+    overlay: s.Device,
+    parent: s.Device | None,
+    raw: Mapping[str, s.Device],
+    say: Callable[[str, str, Span, str], None],
+    near: Callable[[str, Iterable[str]], str],
+) -> None:
+    """Say that there is nothing an overlay could be laid over."""
+    hint = near(overlay.parent, [d.name for d in raw.values() if not d.abstract])
+    if parent is not None:
+        hint = f"it is a family: write 'member {overlay.name} of {parent.name}'"
+    say("E0264", f"no device or member '{overlay.parent}'", overlay.span, hint)
+
+
 def _unsaid(code: str, message: str, span: Span, hint: str) -> None:
     """What a family leaves open is no problem: its members say it."""
 
@@ -185,13 +235,27 @@ def _inherit(
 ) -> Pattern:
     class_name = chain[0].parent
     items: dict[object, s.Item] = {(type(i), i.name): i for i in classes[class_name].items}
+    replaced: list[tuple[s.Item, s.Item]] = []
     for ancestor in chain:
         for item in ancestor.items:
-            name = getattr(item, "name", None)
-            named = name is not None and not isinstance(item, s.Match)
-            key: object = (type(item), name) if named else id(item)
-            items.pop(key, None)
+            key = identity(item)
+            if key in items:
+                replaced.append((items.pop(key), item))
             items[key] = item
     family = chain[-2].name if len(chain) > 1 else ""
-    whole = expand(tuple(items.values()), say if not device.abstract else _unsaid)
-    return Pattern(device.name, class_name, family, device.abstract, whole, device.span)
+    written = tuple(items.values())
+    whole = expand(written, say if not device.abstract else _unsaid)
+    return Pattern(
+        device.name, class_name, family, device.abstract, whole, device.span,
+        chain, written, tuple(replaced),
+    )  # fmt: skip
+
+
+def identity(item: s.Item) -> object:
+    """What an item takes the place of: of its kind, the one of the same name; a device has one
+    turn, one clock and one way to configuration space. Matches, demands and what is learnt add up.
+    """
+    if isinstance(item, s.Turn | s.Clock | s.Access):
+        return type(item)
+    name = getattr(item, "name", None)
+    return id(item) if name is None or isinstance(item, s.Match) else (type(item), name)

@@ -514,9 +514,18 @@ class Use:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Because:
+    """Why an overlay is needed, and what says so."""
+
+    reason: str
+    cite: Cite | None
+    span: Span
+
+
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard | Part | Use
+    | Access | Guard | Part | Use | Because
 )  # fmt: skip
 
 
@@ -532,10 +541,10 @@ class ClassDef:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A rule for a device: `kind` device, family or member.
+    """A rule for a device: `kind` device, family, member or overlay.
 
     An `abstract` one, a family, does not match by itself, its members do. A family of
-    another family is a member of it.
+    another family is a member of it. An overlay is of a device or a member, and changes it.
     """
 
     name: str
@@ -544,6 +553,11 @@ class Device:
     items: tuple[Item, ...]
     span: Span
     abstract: bool = False
+
+    @property
+    def inherits(self) -> bool:
+        """Whether `parent` is another rule; else it is a class."""
+        return self.kind in ("member", "overlay")
 
 
 # ---- services -------------------------------------------------------------------------

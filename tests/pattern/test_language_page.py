@@ -51,7 +51,7 @@ def test_the_examples_show_every_construct() -> None:
     turns = [item for item in items if isinstance(item, s.Turn)]
     steps = {type(step) for turn in turns for step in turn.steps}
     assert steps >= {s.Let, s.Write, s.When, s.Offer, s.Take, s.Advance}
-    assert {d.kind for d in file.devices} == {"device", "family", "member"}
+    assert {d.kind for d in file.devices} == {"device", "family", "member", "overlay"}
     assert file.layouts and file.services and file.sources
 
 
@@ -63,13 +63,18 @@ def test_every_code_is_on_the_page() -> None:
     assert listed == written
 
 
-@pytest.mark.parametrize(("device", "pattern"), [(0x0100, "a100x"), (0x0200, "a200a")])
-def test_the_examples_make_an_image(device: int, pattern: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("device", "revision", "pattern"),
+    [(0x0100, 2, "a100x"), (0x0100, 1, "a100x_early"), (0x0200, 2, "a200a")],
+)
+def test_the_examples_make_an_image(
+    device: int, revision: int, pattern: str, tmp_path: Path
+) -> None:
     """What the page shows can be generated: with the classes alone, for a machine with its card."""
     shutil.copytree(PATTERNS / "classes", tmp_path / "classes")
     (tmp_path / "page.pattern").write_text(examples().text, "utf-8")
     machine = read_machine(ROOT / "tests" / "data" / "machines" / "pc-e1000.json")
-    functions = tuple(_other_card(f, device) for f in machine.functions)
+    functions = tuple(_other_card(f, device, revision) for f in machine.functions)
     machine = msgspec.structs.replace(machine, functions=functions)
     system = System(name="page", address="10.0.2.15/24", services=("greeting", "hello"))
     image = build(machine, system=system, pattern_dirs=[tmp_path])
@@ -80,14 +85,15 @@ def test_the_examples_make_an_image(device: int, pattern: str, tmp_path: Path) -
     }
 
 
-def _other_card(function: Function, device: int) -> Function:
+def _other_card(function: Function, device: int, revision: int) -> Function:
     """The machine's network card as one of the page's, with the capability that one has."""
     if function.class_code != 0x020000:
         return function
     config = bytearray.fromhex(function.config)
     config[:4] = struct.pack("<HH", 0x1ACE, device)
+    config[8] = revision
     config[0x34], config[0x40:0x4C] = 0x40, bytes((9, 0, 12, 2)) + bytes(8)
     return msgspec.structs.replace(
-        function, vendor=0x1ACE, device=device, config=config.hex(),
+        function, vendor=0x1ACE, device=device, revision=revision, config=config.hex(),
         capabilities=(Capability(id=9, offset=0x40),),
     )  # fmt: skip
