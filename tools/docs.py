@@ -15,6 +15,7 @@ import itertools
 import json
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -23,7 +24,7 @@ from pathlib import Path
 from metaos import pipeline, resources
 from metaos.boot.target import load_target, targets
 from metaos.cli_patterns_text import patterns_data
-from metaos.errors import Exit
+from metaos.errors import Exit, MetaosError
 from metaos.link.image import Image
 from metaos.match.system import read_system
 from metaos.pattern.ebnf import sections
@@ -290,6 +291,45 @@ def grammar() -> Iterator[str]:
         yield from ("```text", section.text(), "```", "")
 
 
+# ---- what a standard demands ------------------------------------------------------------
+
+
+def clauses(data: str, source: str, *families: str) -> Iterator[str]:
+    """What a standard demands, the pattern lines that cite it, and the tests that show it.
+
+    `data` is a TOML file; `source` is the standard's name in the pattern files `families`.
+    """
+    cited: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for file in families:
+        for number, line in enumerate(
+            (resources.PATTERNS / file).read_text("utf-8").split("\n"), 1
+        ):
+            for cite in re.findall(rf"@{source} (\d[\d.]*(?:, \d[\d.]*)*)", line):
+                for clause in cite.split(", "):
+                    place = f"`{Path(file).name}:{number}`"
+                    cited[clause].append((place, " ".join(line.split())))
+    rows = []
+    for row in tomllib.loads((ROOT / data).read_text("utf-8"))["clause"]:
+        name = f"{row['number']} ({row['demand']})"
+        wanted = row.get("line", [""])
+        lines = [at for at, line in cited[row["number"]] if any(w in line for w in wanted)]
+        if "why" not in row and not (lines and row.get("tests")):
+            raise MetaosError(f"{data}: {name} is cited by no such line, or shown by no test")
+        shown = [_test(test, name) for test in row.get("tests", [])]
+        where = row.get("why") or "<br>".join(lines)
+        rows.append((row["number"], row["demand"], where, "<br>".join(shown)))
+    yield from table(("clause", "a driver must", "where, or why not", "shown by"), rows)
+
+
+def _test(test: str, clause: str) -> str:
+    """A link to a test that exists."""
+    file, _, name = test.partition("::")
+    path = ROOT / file
+    if not path.is_file() or f"\ndef {name}(" not in path.read_text("utf-8"):
+        raise MetaosError(f"{clause}: there is no test {test}")
+    return f"[{name.removeprefix('test_')}](../{file})"
+
+
 def exits() -> Iterator[str]:
     """The exit codes of the command."""
     rows = [(code_.value, code_.name.lower().replace("_", " ")) for code_ in Exit]
@@ -297,7 +337,8 @@ def exits() -> Iterator[str]:
 
 
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
-    f.__name__: f for f in (devices, services, machines, figures, ir, code, errors, exits, grammar)
+    f.__name__: f
+    for f in (devices, services, machines, figures, ir, code, errors, grammar, clauses, exits)
 }
 
 

@@ -22,7 +22,7 @@ def learnt(pattern: Pattern, patterns: Patterns, report: Report) -> None:
     tested = {
         (spell(row.condition.left), spell(row.condition.right))
         for row in walk(init[-1].rows if init else ())
-        if isinstance(row, s.Expect) and isinstance(row.condition, s.Binary)
+        if isinstance(row, s.Expect | s.Await) and isinstance(row.condition, s.Binary)
     }
     for keep in (row for block in pattern.of(s.Learn) for row in block.rows):
         if not isinstance(keep, s.Keep) or _root(keep.value) not in pattern.registers:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from metaos.ir.interpret import Memory, Ram, Region, run
 from metaos.ir.program import Program
-from metaos.link.parts import PHASES, Datum, Fill, Place
+from metaos.link.parts import PHASES, Datum, Fill, Place, shifted
 from metaos.lower.lower import Lowered, guard
 from metaos.probe.machine import Machine
 from tests.fake.bus import MemoryBus
@@ -49,6 +49,7 @@ class Interpreted:
         regions |= {d.name: (DATA + (n << 16), Ram(d.data)) for n, d in enumerate(data)}
         self.roots = {phase: 0x100000 + 0x1000 * n for n, phase in enumerate(PHASES)}
         symbols = {f"root.{phase}": root for phase, root in self.roots.items()}
+        symbols |= {shifted(n, b): start >> b for n, start in starts.items() for b in range(1, 32)}
         self.memory = Memory(regions, symbols | {MEMORY_NEEDED: NEEDED_KIB})
         self._initialise(lowered.places, data, regions)
         self.turns: dict[str, int] = {}

@@ -8,6 +8,7 @@ region = world.window("00:03.0", 0xFEBC0000)    # what answers there, if the BAR
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from metaos.ir.interpret import Cpuid
 from metaos.probe.machine import Machine
@@ -17,8 +18,11 @@ from tests.fake.fault import FaultError, demand
 from tests.fake.i8254x import Card
 from tests.fake.nic import Nic
 from tests.fake.platform import PciConfig, PciFunction, Pic, PmTimer, Uart16550
+from tests.fake.virtio import Net
+from tests.fake.virtio_pci import COMMON, DEVICE, NOTIFY, Legacy, Modern, structures
 
 CARD, NE2000 = (0x8086, 0x100E), (0x10EC, 0x8029)
+VIRTIO = ((0x1AF4, 0x1000), (0x1AF4, 0x1041))
 PM_TIMER_PORT = 76
 """Offset of PM_TMR_BLK in the FADT. Source: ACPI 6.4, table 5.9."""
 
@@ -47,11 +51,14 @@ class World:
         self.card_address = found[0].address if found else ""
         self.card = self._card()
         self.ne2000 = self._ne2000()
+        self.virtio_bar = 0
+        self.virtio_address = ""
+        self.virtio = self._virtio()
 
     @property
     def nic(self) -> Nic:
         """The network card that the machine has."""
-        return self.ne2000 or self.card
+        return self.virtio or self.ne2000 or self.card
 
     def _ports(self) -> PortSpace:
         space = PortSpace()
@@ -89,8 +96,45 @@ class World:
         self.ports.attach(base, card.size, Decoded(card, function, base))
         return card
 
+    def _virtio(self) -> Net | None:
+        """A virtio device, modern if its capabilities say where, if the machine has one.
+
+        What the device offers and how long its queues are is what was learnt of it.
+        """
+        found = next((f for f in self.machine.functions if (f.vendor, f.device) in VIRTIO), None)
+        if found is None:
+            return None
+        learnt = {x.name: x.value for x in self.machine.learnt if x.device == found.address}
+        mac = next(n.mac for n in self.machine.networks if n.address == found.address)
+        function = self.pci.functions[found.address]
+        known = structures(bytes(function.config))
+        kind = Modern if COMMON in known else Legacy
+        offered = learnt["offered"] | learnt.get("offered_high", 0) << 32
+        card = kind(
+            _MasteredBus(self.bus, function),
+            bytes.fromhex(mac.replace(":", "")),
+            offered,
+            rooms=(learnt["rx.room"], learnt["tx.room"]),
+            reset_reads=self.patience,
+            link_reads=self.patience,
+            cable=self.cable,
+        )
+        self.virtio_address, self.virtio_bar = found.address, 0
+        if isinstance(card, Modern):
+            self.virtio_bar = known[COMMON].bar
+            card.places = {k: known[k].offset for k in (COMMON, NOTIFY, DEVICE)}
+            card.multiplier = known[NOTIFY].extra
+            card.bells = (learnt["rx.bell"], learnt["tx.bell"])
+        else:
+            base = next(bar.address for bar in found.bars if bar.index == 0)
+            self.ports.attach(base, card.size, Decoded(card, function, base))
+        return card
+
     def window(self, device: str, physical: int) -> Decoded:
         """What answers at the window of `device` that is placed at `physical`."""
+        if isinstance(self.virtio, Modern) and device == self.virtio_address:
+            function = self.pci.functions[device]
+            return Decoded(self.virtio, function, physical, self.virtio_bar)
         demand(device == self.card_address, f"there is no model of {device}'s window")
         return Decoded(self.card, self.pci.functions[device], physical)
 
@@ -105,13 +149,24 @@ class World:
         return answer
 
 
-class Decoded:
-    """A card's registers at an address or at ports, there only while BAR 0 says so."""
+class Registers(Protocol):
+    """What every card shows: `offset` is in bytes, `width` in bits."""
 
-    def __init__(self, card: Card | ne2000.Card, function: PciFunction, physical: int) -> None:
+    size: int
+
+    def read(self, offset: int, width: int) -> int: ...
+
+    def write(self, offset: int, width: int, value: int) -> None: ...
+
+
+class Decoded:
+    """A card's registers at an address or at ports, there only while its BAR says so."""
+
+    def __init__(self, card: Registers, function: PciFunction, physical: int, bar: int = 0) -> None:
         self._card = card
         self._function = function
         self._physical = physical
+        self._bar = bar
         self.size = card.size
 
     def read(self, offset: int, width: int) -> int:
@@ -123,9 +178,9 @@ class Decoded:
         self._card.write(offset, width, value)
 
     def _decoded(self) -> None:
-        at = self._function.decodes(0)
+        at = self._function.decodes(self._bar)
         if at != self._physical:
-            raise FaultError(f"BAR 0 answers at {at}, not at {self._physical:#x}")
+            raise FaultError(f"BAR {self._bar} answers at {at}, not at {self._physical:#x}")
 
 
 class _MasteredBus:

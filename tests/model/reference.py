@@ -48,16 +48,19 @@ MIN_FRAME = 60
 BROADCAST = b"\xff" * 6
 
 
-def delivered(frame: bytes, mac: bytes) -> bytes | None:
+def delivered(frame: bytes, mac: bytes, least: int = MIN_FRAME) -> bytes | None:
     """The frame as the card gives it to software, or None if it is for somebody else."""
     if frame[:6].ljust(6, b"\0") not in (mac, BROADCAST):
         return None
-    return frame.ljust(MIN_FRAME, b"\0")
+    return frame.ljust(least, b"\0")
 
 
-def answer(frame: bytes, mac: bytes, ip: bytes) -> bytes | None:
-    """The answer to a frame on the wire of the station `mac` (6 bytes) with `ip` (4 bytes)."""
-    received = delivered(frame, mac)
+def answer(frame: bytes, mac: bytes, ip: bytes, least: int = MIN_FRAME) -> bytes | None:
+    """The answer to a frame on the wire of the station `mac` (6 bytes) with `ip` (4 bytes).
+
+    A card that fills nothing up has `least` 14.
+    """
+    received = delivered(frame, mac, least)
     if received is None or received[6] & 1:
         return None
     ethernet = received[6:12] + mac + received[12:14]
@@ -93,7 +96,7 @@ def _arp(packet: bytes, mac: bytes, ip: bytes) -> bytes | None:
 
 def _ipv4(packet: bytes, ip: bytes) -> bytes | None:
     """`packet` goes on to the frame's end, past the total length."""
-    header = packet[:20]
+    header = packet[:20].ljust(20, b"\0")
     length, fragment = struct.unpack(">2xH2xH12x", header)
     acceptable = (
         header[0] == 0x45

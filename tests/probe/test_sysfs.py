@@ -80,6 +80,7 @@ def test_what_linux_shows_of_a_machine_is_what_the_discoverer_read(
             legacy=plain(machine.legacy),
             acpi=plain(tuple(sorted(shown, key=lambda t: t.signature)), address=0),
             networks=plain(machine.networks),
+            learnt=(),
             emulator=None,
             unknown=(),
         )  # fmt: skip
