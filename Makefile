@@ -1,13 +1,14 @@
 # make setup   what MetaOS needs, from Debian and PyPI
 # make demo    a machine probed, its image built, booted and talked to
 # make test    everything that continuous integration runs
+# make soak    20,000 damaged inputs for each reader of machine descriptions
 # make format  source code as `make test` wants it
 
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: setup demo test lint quick boots format clean
+.PHONY: setup demo test lint quick boots soak format clean
 
 setup:
 	@PYTHON=$(PYTHON) sh tools/setup.sh
@@ -23,10 +24,13 @@ lint: setup
 	$(BIN)/mypy
 
 quick: setup
-	$(BIN)/pytest -q -n $(JOBS) -m "not qemu and not slow"
+	$(BIN)/pytest -q -n $(JOBS) -m "not qemu and not slow and not soak"
 
 boots: setup
-	$(BIN)/pytest -q -n $(JOBS) -m "qemu or slow"
+	$(BIN)/pytest -q -n $(JOBS) -m "(qemu or slow) and not soak"
+
+soak: setup
+	$(BIN)/pytest -q -n $(JOBS) -m soak
 
 format: setup
 	$(BIN)/python tools/docs.py

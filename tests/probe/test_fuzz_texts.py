@@ -1,6 +1,6 @@
 """Damaged text: no traceback, no hang, and every fault says where it is.
 
-Run by hand with other seeds: `FUZZ_SEED=7 pytest -m slow tests/probe/test_fuzz_texts.py`.
+Run by hand with other seeds: `FUZZ_SEED=7 pytest -m soak tests/probe/test_fuzz_texts.py`.
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ def test_some_damaged_cpuid_dumps() -> None:
     hammer(read_cpuid, cpuid_seeds(), QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_damaged_lspci_texts() -> None:
     hammer(read_lspci, lspci_seeds(), SLOW)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_damaged_cpuid_dumps() -> None:
     hammer(read_cpuid, cpuid_seeds(), SLOW)
 
@@ -169,7 +169,7 @@ def test_lines_made_to_be_slow(line: str) -> None:
         assert time.process_time() - start < SECOND
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "line", ["00:05.0 0200: 8086:100e\n", "\n", "x", "00: " + "00 " * 16 + "\n"]
 )

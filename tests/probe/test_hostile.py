@@ -1,7 +1,7 @@
 """Damaged dumps: one clear error with its place, or a machine that is consistent; never a
 traceback, never long.
 
-The quick run takes some hundreds of each; `pytest -m slow tests/probe/test_hostile.py` 20,000.
+The quick run takes some hundreds of each; `pytest -m soak tests/probe/test_hostile.py` 20,000.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_damage_is_one_error_or_a_machine(
     stands(parser, place, QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(("parser", "place"), PARSERS)
 def test_damage_of_20000_kinds_is_one_error_or_a_machine(
     parser: Callable[[int], None], place: re.Pattern[str] | None

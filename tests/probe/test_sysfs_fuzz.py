@@ -115,11 +115,11 @@ def test_some_rearranged_trees(tree: Path) -> None:
     assert {"pci functions", "acpi tables", "legacy com"} <= rearrange(tree, 300, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_rearranged_trees(tree: Path) -> None:
     rearrange(tree, 10_000, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_damaged_trees(tree: Path) -> None:
     assert len(damage(tree, 20_000, 2)) > 30
