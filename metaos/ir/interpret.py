@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from metaos.errors import MetaosError
+from metaos.errors import MetaosError, Problem
 from metaos.ir.evaluate import evaluate, ones
 from metaos.ir.program import ABSOLUTE, SHADOW, Op, Program
 
@@ -139,7 +139,12 @@ class _Turn:
     def run(self, program: Program) -> dict[Op, int]:
         for op in program.ops:
             action = _ACTIONS.get(op.kind)
-            result = action(self, op) if action is not None else self.arithmetic(op)
+            try:
+                result = action(self, op) if action is not None else self.arithmetic(op)
+            except MetaosError as error:
+                if not error.problems and op.span is not None:
+                    error.problems = (Problem("E0281", error.message, op.span),)
+                raise
             if op.bits:
                 self.values[op] = result
         return self.values

@@ -149,7 +149,7 @@ def _demand_told(bindings: Bindings) -> None:
 
 def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device that has a pattern, whatever the system needs."""
-    services = _services(patterns, system)
+    services = services_of(patterns, system)
     carried = any(x.over == FRAME for x in services)
     results = [_wanted(_bind_one(device, patterns), carried) for device in devices(machine)]
     bound = tuple(r for r in results if isinstance(r, Binding))
@@ -264,7 +264,7 @@ def _untold(match: s.Match, device: Device) -> Unknown | None:
     return next((unread for unread in found if unread is not None), None)
 
 
-def _services(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
+def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
     """The wanted services and their parents, parents first."""
     wanted: dict[str, s.Service] = {}
     roots = {FRAME} | set(patterns.classes)

@@ -19,6 +19,7 @@ from metaos.pattern import (
     check_services,
 )
 from metaos.pattern import syntax as s
+from metaos.pattern.check_fakes import fakes
 from metaos.pattern.check_steps import Flow
 from metaos.pattern.names import names_of
 from metaos.pattern.patterns import Pattern, Patterns
@@ -37,6 +38,7 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
         for of_device in (*check_devices.CHECKS, check_overlays.overlays):
             of_device(pattern, patterns, report)
         uses[pattern.name] = _inside(pattern, report)
+        fakes(pattern, report)
     check_devices.families(patterns, report)
     check_devices.equals(patterns, report)
     check_services.check(patterns, report)

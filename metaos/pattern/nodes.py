@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lark import Token, Transformer, Tree, v_args
+from lark import Token, Tree, v_args
 
 from metaos.errors import MetaosError, Problem, Source, Span
 from metaos.pattern import syntax as s
+from metaos.pattern.nodes_fake import FakeNodes
 from metaos.pattern.numbers import number, short
 
 MAX_BITS = 8 * 65_536
@@ -28,7 +29,7 @@ def _placed(rows: list[tuple[str, int, Span]], size: int) -> tuple[s.Field, ...]
 
 
 @v_args(meta=True)
-class Nodes(Transformer[Token, Any]):
+class Nodes(FakeNodes):
     """Lark's tree to our nodes; one method a rule, children in the grammar's order."""
 
     def __init__(self, source: Source) -> None:

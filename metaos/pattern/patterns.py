@@ -33,7 +33,7 @@ class Pattern:
     `abstract` is a family: it matches through its members alone. `items` are in order,
     the class's first. `lineage` is what was written: the families, root first, then itself;
     `written` is what of it counts, before parts are made, and `replaced` what does not, each
-    with what took its place.
+    with what took its place. `fakes` and `trials` are for tests: they leave nothing in an image.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Pattern:
     lineage: tuple[s.Device, ...] = ()
     written: tuple[s.Item, ...] = ()
     replaced: tuple[tuple[s.Item, s.Item], ...] = ()
+    fakes: tuple[s.Fake, ...] = ()
+    trials: tuple[s.Trial, ...] = ()
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """The items of one kind, in order."""
@@ -245,9 +247,12 @@ def _inherit(
     family = chain[-2].name if len(chain) > 1 else ""
     written = tuple(items.values())
     whole = expand(written, say if not device.abstract else _unsaid)
+    items_only = tuple(x for x in whole if not isinstance(x, s.Fake | s.Trial))
+    fakes = tuple(x for x in whole if isinstance(x, s.Fake))
+    trials = tuple(x for x in whole if isinstance(x, s.Trial))
     return Pattern(
-        device.name, class_name, family, device.abstract, whole, device.span,
-        chain, written, tuple(replaced),
+        device.name, class_name, family, device.abstract, items_only, device.span,
+        chain, written, tuple(replaced), fakes, trials,
     )  # fmt: skip
 
 
@@ -258,4 +263,6 @@ def identity(item: s.Item) -> object:
     if isinstance(item, s.Turn | s.Clock | s.Access):
         return type(item)
     name = getattr(item, "name", None)
+    if isinstance(item, s.Trial):
+        name = item.title
     return id(item) if name is None or isinstance(item, s.Match) else (type(item), name)

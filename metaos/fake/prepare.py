@@ -1,0 +1,129 @@
+"""A rule on the machine that its fake describes: `prepare(pattern, patterns, ...) -> Prepared`.
+
+The device alone is there, and a clock where some pattern of a clock has a fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from metaos.errors import MetaosError
+from metaos.fake.device import FakeDevice
+from metaos.fake.machine import MAC, device_for, machine_for
+from metaos.fake.seen import Seen
+from metaos.fake.station import Station
+from metaos.lower.lower import Lowered, lower
+from metaos.lower.plan import DevicePlan, plan
+from metaos.match.bind import Binding, Bindings, offers, services_of
+from metaos.match.system import System
+from metaos.pattern import syntax as s
+from metaos.pattern.patterns import Pattern, Patterns
+from metaos.pattern.spell import walk
+from metaos.probe.machine import Learnt, Origin
+
+WIRE_MAC = int.from_bytes(MAC.to_bytes(6, "big"), "little")
+"""The card's own address with its first byte in the lowest bits, as patterns have it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A lowered rule and the plans of its device, and of the clock beside it."""
+
+    pattern: Pattern
+    lowered: Lowered
+    device: DevicePlan
+    others: tuple[DevicePlan, ...]
+
+    def station(self, seen: Seen, given: Mapping[str, int], *, emulated: bool) -> Station:
+        """Everything at power on; `given` are the fake's numbers that begin as that."""
+        station = Station(self.lowered, seen, emulated=emulated)
+        station.fakes[self.device.address] = FakeDevice(self.device, station, WIRE_MAC, given)
+        for other in self.others:
+            station.fakes[other.address] = FakeDevice(other, station, WIRE_MAC)
+        return station
+
+
+def prepare(
+    pattern: Pattern,
+    patterns: Patterns,
+    system: System,
+    given: Mapping[str, int],
+    text: str,
+) -> Prepared:
+    """Lower a rule for the machine of its fake. Raises MetaosError where that cannot be."""
+    machine, clock = machine_for(pattern), _clock(pattern, patterns)
+    if clock is not None:
+        more = machine_for(clock)
+        machine = msgspec.structs.replace(
+            machine,
+            acpi=machine.acpi + more.acpi,
+            legacy=machine.legacy + more.legacy,
+            functions=machine.functions + more.functions,
+        )
+    binding = Binding(device_for(pattern, machine), pattern, "", ())
+    machine = msgspec.structs.replace(machine, learnt=_learnt(binding, given))
+    bound: tuple[Binding, ...] = (binding,)
+    if clock is not None:
+        bound = (*bound, Binding(device_for(clock, machine_for(clock)), clock, "", ()))
+    services: tuple[s.Service, ...] = ()
+    if offers(pattern):
+        services = tuple(x for x in services_of(patterns, system) if x.say is None)
+    elif any(isinstance(x, s.Take) for x in walk(pattern.one(s.Turn) or ())):
+        services = (_saying(text, pattern),)
+    lowered = lower(Bindings(machine, system, patterns, bound, services, ()))
+    device, *others = lowered.plans
+    return Prepared(pattern, lowered, device, tuple(others))
+
+
+def _clock(pattern: Pattern, patterns: Patterns) -> Pattern | None:
+    """The clock that bounds the rule's waits, unless it is one itself."""
+    if pattern.one(s.Clock) is not None:
+        return None
+    known = (p for p in patterns.devices.values() if p.fakes and not p.abstract)
+    return next((p for p in known if p.one(s.Clock) is not None), None)
+
+
+def _saying(text: str, pattern: Pattern) -> s.Service:
+    """A service that gives a console `text`."""
+    return s.Service(
+        "text", pattern.class_name, None, (), "", (), (), (), None,
+        s.String(text, pattern.span), (), (), pattern.span,
+    )  # fmt: skip
+
+
+class _NoRam:
+    """The bus while nothing of the driver is there: `learn` rows come before it."""
+
+    def read(self, address: int, length: int) -> bytes:
+        raise MetaosError(f"the device reaches for RAM at {address:#x} while it is learnt")
+
+    def write(self, address: int, data: bytes) -> None:
+        self.read(address, len(data))
+
+
+def _learnt(binding: Binding, given: Mapping[str, int]) -> tuple[Learnt, ...]:
+    """What the rule's `learn` rows find on the fake."""
+    pattern = binding.pattern
+    rows = [row for block in pattern.of(s.Learn) for row in block.rows]
+    if not rows:
+        return ()
+    fake = FakeDevice(plan(binding), _NoRam(), WIRE_MAC, given)
+    found: list[Learnt] = []
+    for row in rows:
+        if isinstance(row, s.Keep):
+            value = fake.look(row.value)
+            found.append(
+                Learnt(
+                    device=binding.device.address,
+                    pattern=pattern.name,
+                    name=row.name,
+                    value=value,
+                    origin=Origin.FILE,
+                )
+            )
+        else:
+            fake.put(row.target, row.value)
+    return tuple(found)

@@ -1,0 +1,54 @@
+"""`metaos patterns test`: `run_tests(patterns, system, wanted) -> Results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metaos.errors import Exit, MetaosError, did_you_mean
+from metaos.fake.emulate import available
+from metaos.fake.examples import Bench, test_device
+from metaos.fake.results import Results, Tested
+from metaos.fake.services import test_service
+from metaos.match.system import System
+from metaos.pattern.patterns import Patterns
+
+ENGINES = ("interpreter", "unicorn")
+
+
+def run_tests(patterns: Patterns, system: System, wanted: str = "") -> Results:
+    """Test the rule called `wanted`, or all rules of the file of that name; "" is everything.
+
+    Raises MetaosError (usage) if there is no such rule or file.
+    """
+    names = _wanted(patterns, wanted)
+    engines = ENGINES if available() else ENGINES[:1]
+    bench = Bench(patterns, system, engines)
+    tested: list[Tested] = []
+    for name, pattern in patterns.devices.items():
+        if name in names and not pattern.abstract:
+            tested.append(test_device(pattern, bench))
+    tested += [test_service(x, bench) for n, x in patterns.services.items() if n in names]
+    return Results(engines=engines, unicorn=available(), tested=tuple(tested))
+
+
+def _wanted(patterns: Patterns, wanted: str) -> set[str]:
+    """Names of the rules that are meant; of a family, its members."""
+    every = {*patterns.devices, *patterns.services}
+    if not wanted:
+        return every
+    file = Path(wanted).as_posix()
+    inside: set[str] = set()
+    for one in patterns.files:
+        if one.name == file or file.endswith(f"/{one.name}"):
+            inside |= {x.name for x in one.devices} | {x.name for x in one.services}
+    names = inside or ({wanted} & every)
+    if not names:
+        files = [one.name for one in patterns.files]
+        raise MetaosError(
+            f"no pattern and no pattern file '{wanted}'",
+            hint=did_you_mean(wanted, [*every, *files]),
+            exit_code=Exit.USAGE,
+        )
+    while more := {p.name for p in patterns.devices.values() if p.family in names} - names:
+        names |= more
+    return names

@@ -1,0 +1,141 @@
+"""Run a service's examples on frames alone, without a card: `test_service(...) -> Tested`.
+
+The service and those it lies over become a program that looks at one frame in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from metaos.boot.acceptance import given_of
+from metaos.boot.questions import Question, judge, questions_of, sizes
+from metaos.errors import MetaosError, Span
+from metaos.fake.emulate import Emulator
+from metaos.fake.examples import SEED, Bench, outcome
+from metaos.fake.machine import MAC
+from metaos.fake.results import Outcome, Reach, Tested
+from metaos.fake.seen import Seen
+from metaos.fake.station import Engine, Interpreter
+from metaos.ir.build import Builder
+from metaos.ir.check import check
+from metaos.ir.interpret import Memory, Ram, Region
+from metaos.ir.program import Program
+from metaos.lower.headers import Mine
+from metaos.lower.services import Services
+from metaos.lower.values import Frame
+from metaos.match.bind import FRAME
+from metaos.pattern import syntax as s
+
+_ROOM = 1 << 16
+_PLACES = {"frame": _ROOM, "length": 8, "gate": 8, "answered": 8, "sent": 8, "mac": 8}
+_FIRST, _APART = 0x20_0000, 0x2_0000
+
+
+class _NoPorts:
+    """A service reaches no port."""
+
+    def read(self, port: int, width: int) -> int:
+        raise MetaosError(f"a service reads port {port:#x}")
+
+    def write(self, port: int, width: int, value: int) -> None:
+        raise MetaosError(f"a service writes port {port:#x}")
+
+
+def test_service(service: s.Service, bench: Bench) -> Tested:
+    """All examples of one service."""
+    kind = "service"
+    if service.say is not None:
+        return Tested(name=service.name, kind=kind, untested="consoles show it, see theirs")
+    if not service.examples:
+        return Tested(name=service.name, kind=kind, untested="its pattern has no 'example'")
+    seen = Seen()
+    found: dict[tuple[str, str], Outcome] = {}
+    for engine in bench.engines:
+        for one in _examples(service, bench, engine, seen):
+            key = one.place, one.name
+            if key not in found or (found[key].passed and not one.passed):
+                found[key] = one
+    lines = [x.span for x in (*service.accept, *([service.where] if service.where else []))]
+    conditions = [x for x in lines if (x.file, x.line) in seen.asked]
+    stores = [x.span for x in service.reply if (x.span.file, x.span.line) in seen.could]
+    return Tested(
+        name=service.name,
+        kind=kind,
+        examples=tuple(found.values()),
+        reach=(
+            _reach("conditions refuse a frame", conditions, seen.refused),
+            _reach("fields of the answer", stores, seen.stored),
+        ),
+    )
+
+
+def _reach(what: str, spans: list[Span], reached: set[tuple[str, int]]) -> Reach:
+    lines = list(dict.fromkeys((x.file, x.line) for x in spans))
+    missed = tuple(f"{file}:{line}" for file, line in lines if (file, line) not in reached)
+    return Reach(what=what, count=len(lines), missed=missed)
+
+
+def _chain(service: s.Service, bench: Bench) -> tuple[s.Service, ...]:
+    """The service and those below it, the lowest first."""
+    chain = [service]
+    while chain[0].over != FRAME:
+        chain.insert(0, bench.patterns.services[chain[0].over])
+    return tuple(chain)
+
+
+def _program(service: s.Service, bench: Bench) -> Program:
+    builder = Builder("frames", "steady")
+    ip = int(bench.system.interface.ip)
+    splice = Services(_chain(service, bench), bench.patterns.layouts, Mine(ip, "mac"))
+    with builder.at(service.span):
+        frame = Frame(
+            builder.address("frame"), builder.load(32, "length"), builder.load(64, "gate"), 0
+        )
+        answered, length = splice(builder, frame)
+        builder.store(answered, "answered")
+        builder.store(builder.resize(length, 32), "sent")
+    program = builder.finish()
+    check(program)
+    return program
+
+
+def _engine(name: str, seen: Seen) -> tuple[Engine, dict[str, int]]:
+    starts = {place: _FIRST + n * _APART for n, place in enumerate(_PLACES)}
+    regions: dict[str, tuple[int, Region]] = {p: (starts[p], Ram(n)) for p, n in _PLACES.items()}
+    memory = Memory(regions)
+    if name == "unicorn":
+        return Emulator(memory, regions, _NoPorts()), starts
+    return Interpreter(memory, _NoPorts(), seen), starts
+
+
+def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterator[Outcome]:
+    program = _program(service, bench)
+    engine, starts = _engine(name, seen)
+    engine.write(starts["mac"], MAC.to_bytes(6, "big"))
+    given = given_of(bench.system.interface, MAC)
+    layouts = dict(bench.patterns.layouts)
+    questions = questions_of(service.name, bench.patterns.services, layouts, given, seed=SEED)
+    spans = [e.span for e in service.examples for _ in sizes(e)]
+    for question, span in zip(questions, spans, strict=True):
+        wrong = None
+        try:
+            problem = _wrong(engine, starts, program, question)
+            wrong = MetaosError(problem) if problem else None
+        except MetaosError as error:
+            wrong = error
+        yield outcome(question.name, span, name, wrong)
+
+
+def _wrong(engine: Engine, starts: dict[str, int], program: Program, question: Question) -> str:
+    """What is wrong with the answer to one question; empty if it is right."""
+    frame = question.sent
+    engine.write(starts["frame"], frame.ljust(2048, b"\0"))
+    engine.write(starts["length"], len(frame).to_bytes(4, "little"))
+    engine.run(program)
+    shut = int.from_bytes(engine.read(starts["answered"], 8), "little")
+    length = int.from_bytes(engine.read(starts["sent"], 4), "little")
+    if not question.answers:
+        return "" if shut else f"expected silence, found an answer of {length} bytes"
+    if shut:
+        return "expected an answer, found silence"
+    return judge(question, engine.read(starts["frame"], min(length, _ROOM)))
