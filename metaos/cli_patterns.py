@@ -9,7 +9,7 @@ import typer
 
 from metaos import console
 from metaos.cli_build import own_folders, pattern_folders
-from metaos.cli_options import Json, PatternDirs
+from metaos.cli_options import Json, PatternDirs, SystemFile
 from metaos.errors import Exit, MetaosError
 
 app = typer.Typer()
@@ -94,6 +94,30 @@ def fmt(
         said = "would be formatted" if check else "formatted"
         console.data("\n".join(f"{x.path}:{x.line}: {said}" for x in found))
     raise SystemExit(Exit.FAILED if check and found else Exit.DONE)
+
+
+@app.command()
+def test(
+    wanted: Annotated[
+        str, typer.Argument(help="A rule, or a pattern file; default: every rule.")
+    ] = "",
+    system: SystemFile = None,
+    folders: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Run the examples of rules on their fakes, without hardware; exit 1 if one fails."""
+    from metaos.fake import results
+    from metaos.fake.run import run_tests
+    from metaos.match.system import read_system
+    from metaos.pipeline import read_patterns
+
+    loaded = read_patterns(pattern_folders(tuple(folders or ())))
+    found = run_tests(loaded, read_system(system), wanted)
+    if json:
+        console.data_json(found)
+    else:
+        console.data(results.text(found))
+    raise SystemExit(Exit.DONE if found.passed else Exit.FAILED)
 
 
 def _own() -> tuple[Path, ...]:

@@ -99,12 +99,15 @@ class Sight:
                     return word(found.address, 32)
             case s.Unary(operator=operator, operand=operand):
                 return unary(operator, self.number(operand, scope))
+            case s.Binary(operator="&", left=left, right=right):
+                one = self.number(left, scope)  # where that is 0 the rest is not looked at
+                return binary("&", one, self.number(right, scope)) if one.number else one
             case s.Binary(operator=operator, left=left, right=right):
                 return binary(operator, self.number(left, scope), self.number(right, scope))
             case s.Call(function="select", arguments=(condition, a, b)):
-                one, other = self.number(a, scope), self.number(b, scope)
-                chosen = one if self.number(condition, scope).number else other
-                wide = None if one.bits is None is other.bits else max(one.width, other.width)
+                x, y = self.number(a, scope), self.number(b, scope)
+                chosen = x if self.number(condition, scope).number else y
+                wide = None if x.bits is y.bits is None else max(x.width, y.width)
                 return Word(chosen.number, wide)
         raise Misuse(f"a device cannot evaluate '{spell(node)}'", node.span)
 

@@ -156,6 +156,8 @@ class _Device:
         kind = typer.kind(target)
         of = typer.kind(target.of) if isinstance(target, s.Member) else None
         match kind:
+            case k.Reg() | k.Num() if _root(target) in ("value", "was"):
+                self.unwritable(target)
             case k.Reg(node=register) if isinstance(value, s.Record):
                 typer.record(value, register.fields, register.name)
             case k.Reg(node=register):
@@ -169,9 +171,19 @@ class _Device:
             case k.Unknown():
                 pass
             case _:
-                hint = "a register, a number of its own or an element of a table can be"
-                text = f"a device cannot write '{spell(target)}'"
-                self.report.say("E0213", text, target.span, hint)
+                self.unwritable(target)
+
+    def unwritable(self, target: s.Expr) -> None:
+        hint = "a register, a number of its own or an element of a table can be"
+        text = f"a device cannot write '{spell(target)}'"
+        self.report.say("E0213", text, target.span, hint)
+
+
+def _root(node: s.Expr) -> str:
+    """The name that an expression is a part of."""
+    while isinstance(node, s.Member | s.Index | s.Slice):
+        node = node.of
+    return node.text if isinstance(node, s.Name) else ""
 
 
 def _is_place(node: s.Expr) -> bool:

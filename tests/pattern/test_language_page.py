@@ -11,14 +11,17 @@ import msgspec
 import pytest
 
 from metaos.errors import Source
+from metaos.fake.results import text
+from metaos.fake.run import run_tests
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
+from metaos.pattern.spell import walk
 from metaos.pipeline import build
 from metaos.probe.machine import Capability, Function
 from metaos.probe.store import read_machine
 from metaos.resources import PATTERNS
-from tests.pattern.load import problems_of
+from tests.pattern.load import patterns_of, problems_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language.md").read_text("utf-8")
@@ -53,6 +56,30 @@ def test_the_examples_show_every_construct() -> None:
     assert steps >= {s.Let, s.Write, s.When, s.Offer, s.Take, s.Advance}
     assert {d.kind for d in file.devices} == {"device", "family", "member", "overlay"}
     assert file.layouts and file.services and file.sources
+
+
+def test_the_examples_show_all_of_fakes() -> None:
+    items = [item for device in parse(examples()).devices for item in device.items]
+    fakes = [item for item in items if isinstance(item, s.Fake)]
+    trials = [item for item in items if isinstance(item, s.Trial)]
+    rules = [rule for fake in fakes for rule in fake.rules]
+    assert {rule.event for rule in rules} == {"reset", "read", "write", "frame", "itself"}
+    assert {type(node) for node in walk(rules_of(rules))} >= set(s.Act.__args__)
+    assert {type(x) for trial in trials for x in trial.lines} == set(s.TrialLine.__args__)
+    assert any(fake.has for fake in fakes)
+
+
+def rules_of(rules: list[s.Rule]) -> tuple[s.Act, ...]:
+    return tuple(act for rule in rules for act in rule.acts)
+
+
+def test_what_the_page_tests_passes() -> None:
+    system = System(name="page", address="10.0.2.15/24", services=("greeting",))
+    results = run_tests(patterns_of(examples()), system)
+    assert results.passed, text(results)
+    ran = {t.name for t in results.tested if t.examples}
+    assert ran == {"a100x", "a100_line", "greeting"}
+    assert [r.missed for t in results.tested for r in t.reach] == [()] * 6
 
 
 def test_every_code_is_on_the_page() -> None:
