@@ -20,7 +20,7 @@ from metaos.fake.numbers import Misuse
 from metaos.fake.seen import Seen
 from metaos.ir.interpret import Memory, Ports, Ram, Region, run
 from metaos.ir.program import Program
-from metaos.link.parts import PHASES, Fill, Place, page_symbol
+from metaos.link.parts import PHASES, Fill, Place, shifted
 from metaos.lower.lower import Lowered, guard
 from metaos.lower.stepper import CURSOR, NEXT
 from metaos.lower.work import MEMORY, MEMORY_NEEDED
@@ -86,7 +86,7 @@ class Station:
         regions |= {d.name: (DATA + (n << 16), Ram(d.data)) for n, d in enumerate(self.data)}
         self.roots = {phase: 0x100000 + 0x1000 * n for n, phase in enumerate(PHASES)}
         symbols = {f"root.{phase}": root for phase, root in self.roots.items()}
-        symbols |= {page_symbol(name): start >> 12 for name, start in self.starts.items()}
+        symbols |= {shifted(n, b): at >> b for n, at in self.starts.items() for b in range(1, 33)}
         self.memory = Memory(regions, symbols | {MEMORY_NEEDED: _NEEDED_KIB})
         self.engine: Engine = Interpreter(self.memory, _Ports(self), seen)
         self._initialise(regions)
