@@ -139,6 +139,18 @@ def _about(name: str) -> str:
     return name
 
 
+def excerpt(file: str, start: str, end: str = "") -> Iterator[str]:
+    """A pattern file's lines from the first that begins with `start` to before one with `end`."""
+    lines = loaded().sources[file].lines
+    first = next(n for n, line in enumerate(lines) if line.strip().startswith(start))
+    after = [
+        n for n, line in enumerate(lines) if n > first and end and line.strip().startswith(end)
+    ]
+    yield "```text"
+    yield from "\n".join(lines[first : after[0] if after else None]).rstrip().split("\n")
+    yield "```"
+
+
 # ---- what an image is -------------------------------------------------------------------
 
 
@@ -338,8 +350,10 @@ def exits() -> Iterator[str]:
 
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
     f.__name__: f
-    for f in (devices, services, machines, figures, ir, code, errors, grammar, clauses, exits)
-}
+    for f in (
+        devices, services, machines, figures, ir, code, errors, grammar, clauses, excerpt, exits,
+    )
+}  # fmt: skip
 
 
 def main(words: Sequence[str]) -> int:

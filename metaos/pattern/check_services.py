@@ -269,7 +269,8 @@ def _siblings(patterns: Patterns, report: Report) -> None:
                         "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
                         f"of '{parent}' ({other.span})",
                         service.where.span if service.where is not None else service.span,
-                        "their 'where' must compare the same field with different constants",
+                        "their 'where' must compare the same field with different constants, or "
+                        "both lie over a service that has the header they share",
                     )  # fmt: skip
 
 

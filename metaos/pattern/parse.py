@@ -140,7 +140,7 @@ _CHAINS = frozenset({"or_", "xor_", "and_", "mul_", "shift", "sum"})
 
 _SPOKEN = {
     "_NL": "the end of the line",
-    "CITE_SECTION": "a section such as 13.4.1",
+    "CITE_SECTION": "a section such as 13.4.1 or A.2",
     "_INDENT": "an indented block",
     "_DEDENT": "the end of the block",
     "NAME": "a name",
