@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from metaos.boot.network import NETDEV
 from tests.model.frames import frames
 from tests.model.reference import answer
 from tests.qemu.booted import BARE, IP, MAC, SERIAL, booted
@@ -78,16 +77,3 @@ def test_a_flood_fills_the_ring_and_passes(make: Make) -> None:
             frame = echo(MAC, IP, number)
             machine.wire.send(frame)
             assert machine.wire.receive(5) == answer(frame, MAC, IP)
-
-
-def test_a_link_that_goes_and_comes(make: Make) -> None:
-    path, _ = make(probed(*PC, "-device", CARD))
-    with booted(path, PC, card=CARD) as machine:
-        for number in range(3):
-            knock = echo(MAC, IP, number)
-            assert machine.ask(knock) == answer(knock, MAC, IP)
-            quiet(machine, IP)
-            machine.vm.hmp(f"set_link {NETDEV} off")
-            machine.wire.send(echo(MAC, IP, 0x100 + number))
-            assert machine.wire.receive(0.2) is None, "an answer over a link that is down"
-            machine.vm.hmp(f"set_link {NETDEV} on")
