@@ -277,6 +277,48 @@ def why(
 
 
 @app.command()
+def trace(
+    image: ImageFile,
+    frame: Annotated[
+        str | None,
+        typer.Argument(help="Hexadecimal, a file of bytes, FILE.pcap#N, or a service: SERVICE/N."),
+    ] = None,
+    phase: Annotated[
+        str, typer.Option(help="steady, or the rows of guard, init or report.")
+    ] = "steady",
+    card: Annotated[str | None, typer.Option(help="Which card receives it.")] = None,
+    turns: Annotated[int, typer.Option(help="So many turns; the frame comes before each.")] = 1,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="What is in a place or register: 'TABLE[0].FIELD=1', 'REGISTER.FIELD=0'."
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page there instead.")] = None,
+    machine: Annotated[
+        Path | None, typer.Option(help="What the image was built from; default: ./machine.json.")
+    ] = None,
+    patterns: PatternDirs = None,
+    json: Json = False,
+) -> None:
+    """Follow a frame through an image, instruction by instruction, without QEMU."""
+    from metaos import cli_trace
+
+    cli_trace.trace(
+        image,
+        machine=machine,
+        patterns=tuple(patterns or ()),
+        frame=frame,
+        phase=phase,
+        card=card,
+        turns=turns,
+        sets=tuple(given or ()),
+        html=html,
+        json=json,
+    )
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Say what this host lacks and what installs it; exit 5 if MetaOS cannot work."""
     from metaos import cli_text

@@ -155,6 +155,32 @@ def compare(
     return diff(a, b, made[0], made[1], placed)
 
 
+def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Made:
+    """Every stage of an image that was built from `machine` with these patterns.
+
+    Raises:
+        MetaosError: from these another image comes.
+    """
+    system = image.manifest.provenance.system
+    if system is None:
+        raise MetaosError("the image does not say what system it was built for")
+    patterns = read_patterns(pattern_dirs)
+    for fold_units in (False, True):
+        try:
+            made = _make(machine, patterns, system, lambda _: None, fold_units)
+        except MetaosError:
+            if not fold_units:
+                raise
+            break
+        if made.image.loaded == image.loaded:
+            return made
+    raise MetaosError(
+        "the image is not what this machine file and these patterns make",
+        hint="name the machine file it was built from (--machine FILE) and the same --patterns, "
+        "or build it again: metaos build",
+    )
+
+
 def _make(
     machine: Machine,
     patterns: Patterns,

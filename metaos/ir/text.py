@@ -11,6 +11,7 @@ Constants stand where they are used; every other result has a number, in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from metaos.ir.program import Op, Program
@@ -21,23 +22,30 @@ _COMMENT_COLUMN = 60
 
 def render(program: Program) -> str:
     """Write `program` as lines of text, each ended by a newline."""
-    names: dict[Op, str] = {}
-    results = 0
     lines = [f"program {program.device} {program.phase}"]
-    for op in program.ops:
-        if op.kind == "const":
-            names[op] = _number(op.value)
-            continue
-        line = f"  {_step(op, names)}"
-        if op.bits:
-            names[op] = f"%{results}"
-            results += 1
-            line = f"  {names[op]} = {line[2:]}"
+    for op, text in steps(program):
+        line = f"  {text}"
         if op.span is not None:
             where = f"; {PurePosixPath(op.span.file).name}:{op.span.line}"
             line = f"{line.ljust(_COMMENT_COLUMN)} {where}"
         lines.append(line)
     return "".join(f"{line}\n" for line in lines)
+
+
+def steps(program: Program) -> Iterator[tuple[Op, str]]:
+    """Each op that is no constant, with its text: "%1 = zext u64 %0"."""
+    names: dict[Op, str] = {}
+    results = 0
+    for op in program.ops:
+        if op.kind == "const":
+            names[op] = _number(op.value)
+            continue
+        text = _step(op, names)
+        if op.bits:
+            names[op] = f"%{results}"
+            results += 1
+            text = f"{names[op]} = {text}"
+        yield op, text
 
 
 def _number(value: int) -> str:

@@ -6,7 +6,7 @@ code uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from metaos.emit.target import CpuFeature
@@ -38,6 +38,7 @@ from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import carried_by, roles
+from metaos.probe.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,18 @@ class Lowered:
 
 
 def _plan(binding: Binding, bindings: Bindings) -> DevicePlan:
-    machine, units = bindings.machine, None
-    if bindings.fold_units:
-        units = {}
-        for network in machine.networks:
-            if network.address == binding.device.address:
-                mac = bytes.fromhex(network.mac.replace(":", ""))
-                units["network.mac"] = int.from_bytes(mac, "little")
+    machine = bindings.machine
+    units = unit_facts(machine, binding.device.address) if bindings.fold_units else None
     return plan(binding, machine.learnt, units)
+
+
+def unit_facts(machine: Machine, address: str) -> dict[str, int]:
+    """What the machine file says of one unit of a device alone, by the name that states give it."""
+    for network in machine.networks:
+        if network.address == address:
+            mac = bytes.fromhex(network.mac.replace(":", ""))
+            return {"network.mac": int.from_bytes(mac, "little")}
+    return {}
 
 
 def lower(bindings: Bindings) -> Lowered:
@@ -140,13 +145,19 @@ def _sayable(rows: Iterable[Row], says: bool) -> tuple[Row, ...]:
 # ---- turns ----------------------------------------------------------------------------
 
 
-def _steady(work: Work) -> None:
-    carriers = work.carriers()
-    parts = roles(work.bindings.system, [device.address for device in carriers])
-    for device, role in zip(carriers, parts, strict=True):
+def card_services(
+    bindings: Bindings, cards: Sequence[DevicePlan]
+) -> Iterator[tuple[DevicePlan, Services]]:
+    """Each of the machine's cards, which are `cards`, with the services that it carries."""
+    parts = roles(bindings.system, [device.address for device in cards])
+    for device, role in zip(cards, parts, strict=True):
         mine = Mine(int(role.interface.ip), device.symbol("mac"), device.folded.get("mac"))
-        carried = carried_by(role, work.bindings.services)
-        services = Services(carried, work.bindings.patterns.layouts, mine)
+        carried = carried_by(role, bindings.services)
+        yield device, Services(carried, bindings.patterns.layouts, mine)
+
+
+def _steady(work: Work) -> None:
+    for device, services in card_services(work.bindings, work.carriers()):
         _turn(work, device, "steady", services, None)
     for device in work.others():
         _turn(work, device, "steady", _no_frames, None)

@@ -88,8 +88,7 @@ def stepper(
     config: ConfigAccess | None,
 ) -> tuple[Program, Datum]:
     """The program and the table of a phase that goes to phase `then` after its last row."""
-    if not rows or rows[0].limit:
-        rows = (_FIRST, *rows)
+    rows = stepped(rows)
     kinds = _kinds(rows)
     unknown = next((r for r in rows if r.kind not in KINDS), None)
     if unknown is not None:
@@ -104,6 +103,11 @@ def stepper(
     symbol = f"rows.{phase}"
     line = _Stepper(phase, symbol, rows, columns, kinds, ticks, config, stride)
     return line.program(then), _datum(symbol, phase, rows, columns, stride)
+
+
+def stepped(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows as a stepper does them: none begins with a wait."""
+    return (_FIRST, *rows) if not rows or rows[0].limit else rows
 
 
 def _columns(
