@@ -91,7 +91,6 @@ def _failing(
     phase: str, rows: tuple[Row, ...], made: Made, b: Machine, made_b: Made | None
 ) -> Iterator[Obstacle]:
     space = ConfigSpace(b)
-    says = any(p.phase == "report" and p.device != PLATFORM for p in made.lowered.programs)
     theirs: tuple[Row, ...] = ()
     if made_b is not None:
         theirs = made_b.guard if phase == "guard" else made_b.lowered.init_rows
@@ -112,8 +111,7 @@ def _failing(
         else:  # a port or a window: what B's own row expects there is what B has
             found = known.get((row.kind, row.place, row.mask))
         if found is not None and (found - wanted) & row.mask:
-            say = spoken if says else unspoken
-            text = say(made.lowered.texts, row, wanted, found)
+            text = words(made, row, wanted, found)
             yield Obstacle(by=phase, device=device_of(row), text=text, facts=row.facts)
 
 
@@ -148,6 +146,12 @@ def high_memory(machine: Machine) -> int:
 def usable(machine: Machine) -> list[tuple[int, int]]:
     """(first, one past last) byte of each range of RAM, ascending."""
     return sorted((r.base, r.base + r.size) for r in machine.memory if r.kind == 1)
+
+
+def words(made: Made, row: Row, wanted: int, found: int) -> str:
+    """What an image says of a row that fails, or would if it had a console."""
+    says = any(p.phase == "report" and p.device != PLATFORM for p in made.lowered.programs)
+    return (spoken if says else unspoken)(made.lowered.texts, row, wanted, found)
 
 
 def spoken(texts: Texts, row: Row, wanted: int, found: int) -> str:

@@ -20,7 +20,7 @@ from metaos.lower.rows import FULL, Row
 from metaos.lower.stepper import CURSOR, ConfigAccess, stepped
 from metaos.lower.text import FAULT, FAULT_SIZE, FAULT_WORDS, REPORT, TEXT_SIZE
 from metaos.lower.work import MEMORY
-from metaos.match.serves import ConfigSpace, Made, high_memory, spoken
+from metaos.match.serves import ConfigSpace, Made, high_memory, words
 from metaos.trace.bench import NO_BITS, Bench, Bits, PortSpace, Register, bench_of
 from metaos.trace.follow import Follower
 from metaos.trace.names import names_of
@@ -181,7 +181,7 @@ class Rows:
             source=source,
             passed=passed,
             limit_ms=row.limit / 1e6,
-            says="" if passed else self._says(row, value, found),
+            says="" if passed else words(self._made, row, value, found),
             file=row.span.file,
             line=row.span.line,
             column=row.span.column,
@@ -209,9 +209,6 @@ class Rows:
             behind = f" + {row.value.value}" if row.value.value else ""
             return f"&{row.value.symbol}{behind} = {value:#x}"
         return hex(value)
-
-    def _says(self, row: Row, wanted: int, found: int) -> str:
-        return spoken(self._made.lowered.texts, row, wanted, found) if row.site else ""
 
     def _word(self, bench: Bench, word: str) -> int:
         return bench.memory.read(bench.symbols[FAULT] + FAULT_WORDS[word], 32)
