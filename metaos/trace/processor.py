@@ -48,7 +48,7 @@ class Touch:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What one instruction did. `registers`: those written, with before and after; `flags`: those
-    set, or None where it left them as they were; `root` is what CR3 was loaded with, or None."""
+    that are set after it, None if it writes none; `root` is what CR3 was loaded with, or None."""
 
     registers: tuple[tuple[str, int, int], ...]
     reads: tuple[Touch, ...]
@@ -82,6 +82,7 @@ class Processor:
         self._writes: list[Touch] = []
         self._put: dict[str, None] = {}
         self._root: int | None = None
+        self._flagged = False
         self._insn: Any = None
 
     def step(self, step: Step) -> Effect:
@@ -92,7 +93,8 @@ class Processor:
         """
         self._reads, self._writes, self._put, self._root = [], [], {}, None
         self._insn = step.insn
-        before, flags = dict(self.registers), dict(self.flags)
+        self._flagged = False
+        before = dict(self.registers)
         rule = self.rules.get(step.mnemonic)
         if rule is None:
             raise MetaosError(
@@ -106,7 +108,7 @@ class Processor:
             tuple(written),
             tuple(self._reads),
             tuple(self._writes),
-            None if flags == self.flags else shown,
+            shown if self._flagged else None,
             self._root,
         )
 
@@ -177,6 +179,7 @@ class Processor:
     # Flags
 
     def set_flags(self, **flags: int | None) -> None:
+        self._flagged = True
         self.flags.update(flags)
 
     def result(self, value: int, bits: int, carry: int | None, overflow: int | None) -> None:
