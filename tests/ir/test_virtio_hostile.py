@@ -16,7 +16,7 @@ from tests.fake import virtio as v
 from tests.fake.interpreted import Interpreted
 from tests.fake.virtio_pci import COMMON, structures
 from tests.fake.virtqueue import Queue
-from tests.ir.test_virtio import Make, check_buffers, compare, station_of
+from tests.ir.test_virtio import Make, check_buffers, compare, datagram, station_of
 from tests.ir.virtio import (
     CARD,
     IP,
@@ -137,6 +137,30 @@ def test_it_goes_on_when_the_device_is_right_again(machine: Machine) -> None:
         queue.give(queue.taken(queue.order[0]).head, length)
         assert station.turn() == []
         assert compare(station, card, good[:3]) == 3
+    check_buffers(station, machine, card)
+
+
+@pytest.mark.parametrize("machine", [modern(PLAIN), legacy(PLAIN)])
+def test_nothing_behind_a_buffer_is_echoed(machine: Machine) -> None:
+    """A datagram that would reach into the next buffer, if its length were believed."""
+    station, card = station_of(machine)
+    station.until("steady")
+    for data, answered in ((2036 - 42, True), (2040 - 42, False), (3000, False), (60_000, False)):
+        frame = datagram(card, bytes(data))
+        card.settle()
+        card.held = True
+        queue = card.queues[v.TAKES]
+        buffer = queue.taken(queue.order[0])
+        count = b"\1\0"[: card.head - 10]
+        card.bus.write(buffer.address, (bytes(10) + count + frame)[:2048])
+        queue.give(buffer.head, card.head + len(frame))
+        station.step()
+        card.settle()
+        assert card.waiting == answered, data
+        if answered:
+            (reply,) = card.queues[v.SENDS].offered.values()
+            assert reply.length == card.head + len(frame)
+            card.queues[v.SENDS].give(card.queues[v.SENDS].taken(reply.head).head, 0)
     check_buffers(station, machine, card)
 
 
