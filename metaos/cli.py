@@ -319,6 +319,28 @@ def trace(
 
 
 @app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="An error's code, as E0203; without one, all are listed.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what an error code means, with an example."""
+    from metaos import explain as explain_
+
+    if code is None:
+        found = list(explain_.explanations().values())
+        text = "\n".join(f"{one.code}  {one.title}" for one in found)
+        console.data_json(found) if json else console.data(text)
+        return
+    one = explain_.explained(code)
+    if json:
+        console.data_json(one)
+    else:
+        console.data(f"{one.code}: {one.title}\n\n{one.text}")
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Say what this host lacks and what installs it; exit 5 if MetaOS cannot work."""
     from metaos import cli_text

@@ -1,4 +1,4 @@
-"""Write the parts of README.md and docs/ that are made from patterns, code and an image.
+"""Write the parts of README.md, docs/ and metaos/explanations.md that are made from other things.
 
     python tools/docs.py            # write them anew
     python tools/docs.py --check    # exit 1, naming them, if some are not current
@@ -24,12 +24,15 @@ from pathlib import Path
 from metaos import pipeline, resources
 from metaos.boot.target import load_target, targets
 from metaos.cli_patterns_text import patterns_data
-from metaos.errors import Exit, MetaosError
+from metaos.errors import Exit, MetaosError, Problem, Source
+from metaos.explain import explanations
 from metaos.link.image import Image
 from metaos.match.system import read_system
+from metaos.pattern.check import check
 from metaos.pattern.ebnf import sections
 from metaos.pattern.keywords import GRAMMAR
-from metaos.pattern.patterns import Patterns
+from metaos.pattern.parse import parse
+from metaos.pattern.patterns import Patterns, resolve
 from metaos.pattern.textmate import textmate
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
@@ -39,6 +42,7 @@ from metaos.verify.decode import ledger, straight_lines
 ROOT = Path(__file__).parents[1]
 MACHINE = ROOT / "tests" / "data" / "machines" / "pc-e1000.json"
 EXAMPLES = ROOT / "tests" / "pattern" / "errors"
+EXPLANATIONS = ROOT / "metaos" / "explanations.md"
 TEXTMATE = ROOT / "editors" / "metaos-pattern.tmLanguage.json"
 CARD = "00:03.0"
 _MADE = re.compile(r"(<!-- made: (\w+)([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -46,7 +50,8 @@ _CODE = re.compile(r"E\d{4}")
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    return [ROOT / "README.md", EXPLANATIONS, *pages]
 
 
 def current(text: str) -> str:
@@ -236,11 +241,41 @@ def errors() -> Iterator[str]:
         match = _CODE.search(path.read_text("utf-8").split("\n")[0])
         if match:
             shown[match[0]].append(f"[{path.stem}](../tests/pattern/errors/{path.name})")
+    meaning = {code_: one.title for code_, one in explanations().items()}
     rows = [
-        (found, ", ".join(where[found]), "<br>".join(texts[found]), ", ".join(shown[found][:3]))
+        (
+            found, meaning.get(found, ""), ", ".join(where[found]), "<br>".join(texts[found]),
+            ", ".join(shown[found][:3]),
+        )
         for found in sorted(where)
-    ]
-    yield from table(("code", "stage", "message", "examples"), rows)
+    ]  # fmt: skip
+    yield from table(("code", "meaning", "stage", "message", "examples"), rows)
+
+
+def meanings(*prefixes: str) -> Iterator[str]:
+    """What the codes that begin so mean, in a few words."""
+    rows = [(c, one.title) for c, one in explanations().items() if c.startswith(prefixes)]
+    yield from table(("code", ""), rows)
+
+
+def example(name: str) -> Iterator[str]:
+    """A broken pattern of tests/pattern/errors/ without its first line, and what is said of it."""
+    path = EXAMPLES / f"{name}.pattern"
+    text = path.read_text("utf-8").split("\n", 1)[1].strip("\n")
+    yield from ("```pattern", *text.split("\n"), "```", "", "```text")
+    for problem in _said(Source("x.pattern", text + "\n")):
+        yield from problem.render().split("\n")
+    yield "```"
+
+
+def _said(source: Source) -> tuple[Problem, ...]:
+    """Everything that is wrong with one file beside the classes."""
+    classes = tuple(f for f in loaded().files if f.name.startswith("classes/"))
+    sources = {f.name: loaded().sources[f.name] for f in classes} | {source.file: source}
+    try:
+        return check(resolve((*classes, parse(source)), sources))
+    except MetaosError as error:
+        return error.problems
 
 
 def _raised(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -351,7 +386,8 @@ def exits() -> Iterator[str]:
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
     f.__name__: f
     for f in (
-        devices, services, machines, figures, ir, code, errors, grammar, clauses, excerpt, exits,
+        devices, services, machines, figures, ir, code, errors, meanings, example,
+        grammar, clauses, excerpt, exits,
     )
 }  # fmt: skip
 
