@@ -101,6 +101,7 @@ def _write(said: Said, folder: Path, folders: list[Path]) -> Written:
     replace_text(pattern, text)
     replace_text(test, pytest_text(said.name, test.as_posix(), seen, address))
     commands = [f"metaos patterns check --patterns {folder}"]
+    commands += [f"metaos patterns test {said.name} --patterns {folder}"]
     commands += [f"metaos match {machine} --patterns {folder}"] if said.source else []
     return Written(
         pattern=str(pattern),

@@ -214,6 +214,15 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     assert "device mine : general" in (tmp_path / "p" / "mine.pattern").read_text()
 
 
+@pytest.mark.parametrize("class_name", ["general", "console"])
+def test_its_examples_pass(class_name: str, tmp_path: Path) -> None:
+    made = metaos("patterns", "new", "mine", "--class", class_name, "--id", "1234:0001",
+                  "--patterns", "p", cwd=tmp_path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = metaos("patterns", "test", "mine", "--patterns", "p", cwd=tmp_path)
+    assert done.returncode == 0 and "1 of 1 passed" in done.stdout, done.stderr
+
+
 def test_without_a_machine_the_test_is_shorter() -> None:
     assert "MACHINE" not in pytest_text("x", "p/test_x.py")
     assert 'MACHINE = HERE / "../m.json"' in pytest_text("x", "p/test_x.py", "../m.json", CARD)
