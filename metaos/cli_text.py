@@ -43,8 +43,7 @@ def merged_text(merged: Merged) -> str:
 def match_text(report: MatchReport) -> str:
     """Device -> pattern as a table; then each function without one, and what is nearest to it."""
     rows = [
-        (d.address, d.pattern or "-", d.needed, d.name, d.why or _nearest(d))
-        for d in report.devices
+        (d.address, _served_by(d), d.needed, d.name, d.why or _nearest(d)) for d in report.devices
     ]
     heads = ("device", "pattern", "needed", "what it is", "matched by, or the nearest pattern")
     lines = [table(heads, rows).rstrip()]
@@ -60,10 +59,16 @@ def match_text(report: MatchReport) -> str:
     return "\n".join(lines)
 
 
+def _served_by(device: Matched) -> str:
+    """The pattern; with a question mark one that depends on what is not known."""
+    return device.pattern or (f"{device.presumed}?" if device.presumed else "-")
+
+
 def _nearest(device: Matched) -> str:
-    return (
-        f"not {near.pattern}: {near.why_not}" if (near := next(iter(device.nearest), None)) else "-"
-    )
+    if device.presumed:
+        return next(n.why_not for n in device.nearest if n.pattern == device.presumed)
+    near = next(iter(device.nearest), None)
+    return f"not {near.pattern}: {near.why_not}" if near is not None else "-"
 
 
 def _unmatched_lines(device: Matched) -> list[str]:

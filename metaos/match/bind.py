@@ -242,6 +242,8 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
         return f"is for table {match.name}"
     for key, wanted in match.keys:
         if device.unread(_UNREAD.get(key, key)) is not None:
+            if key == "class" and (why := _other_class(device, wanted)):
+                return why
             continue
         if key == "capability" and device.function is not None:
             if all(c.id != wanted for c in device.function.capabilities):
@@ -256,6 +258,13 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.where is not None and not evaluate(match.where, device):
         return "its 'where' does not hold"
     return ""
+
+
+def _other_class(device: Device, wanted: int) -> str:
+    """Why a class code of which only the last byte is not known is another; empty if it may be."""
+    found = device.function.class_code if device.function is not None else 0
+    other = found and found >> 8 != wanted >> 8
+    return f"class is {found >> 8:#06x}, not {wanted >> 8:#06x}" if other else ""
 
 
 def _untold(match: s.Match, device: Device) -> Unknown | None:

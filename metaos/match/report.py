@@ -37,7 +37,8 @@ MOST_NEAR = 3
 _MOST_MEMBERS = 8
 _BASE_CLASS = 16
 """Bits below the base class in a class code. PCI 3.0 §6.2.1."""
-_UNREAD = ("ids", "class", "config header")
+_UNREAD = ("ids", "config header")
+_READ_ON = "read it as root: metaos probe sysfs; or boot the discoverer"
 
 
 class Near(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,8 @@ class Near(msgspec.Struct, frozen=True, kw_only=True):
 
 class Matched(msgspec.Struct, frozen=True, kw_only=True):
     """A device. `pattern` is empty where none serves it; then `nearest` and `next` are not.
+
+    `presumed` is the pattern that serves it if what the file does not tell is as it asks.
 
     `ids` and `class_code` are of PCI functions, else empty. `needed`: "yes" if the system
     cannot do without it, "used" if it has a part in the image, else "no". `carries`: the
@@ -70,6 +73,7 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
     losers: tuple[Near, ...] = ()
     nearest: tuple[Near, ...] = ()
     next: str = ""
+    presumed: str = ""
 
 
 class MatchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,13 +195,17 @@ def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
     refused = [x for x in unmatched.losers if x.why == NO_SERVICE]
     unread = [u for u in device.unknown if u.what.removeprefix(f"{device.address} ") in _UNREAD]
     untold = [x for x in unmatched.losers if x.untold]
-    if unread:
-        because = f"{unread[0].what.partition(' ')[2]} unknown: {unread[0].reason}"
-        following = "read it as root: metaos probe sysfs; or boot the discoverer"
-    elif untold:
-        because = untold[0].why
+    presumed = ""
+    if untold and not unread:
+        presumed = max(
+            untold, key=lambda x: _exactness(bindings.patterns.devices[x.pattern])
+        ).pattern
+        because = f"{presumed} serves it, if what is not known is as it asks"
         near = tuple(Near(pattern=x.pattern, agrees=(), why_not=x.why) for x in untold)
-        following = "read it as root: metaos probe sysfs; or boot the discoverer"
+        following = _READ_ON
+    elif unread:
+        because = f"{unread[0].what.partition(' ')[2]} unknown: {unread[0].reason}"
+        following = _READ_ON
     elif domain(device.address):
         following = "nothing: images reach PCI domain 0 only"
     elif refused:
@@ -216,7 +224,13 @@ def _unmatched(unmatched: Unmatched, bindings: Bindings, file: str) -> Matched:
         because=because,
         nearest=near,
         next=following,
+        presumed=presumed,
     )
+
+
+def _exactness(pattern: Pattern) -> int:
+    """How much a pattern asks for."""
+    return sum(len(match.keys) for match in pattern.of(s.Match))
 
 
 def _wanted(function: Function, bindings: Bindings) -> tuple[str, str]:

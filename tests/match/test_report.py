@@ -189,3 +189,21 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == Exit.FAILED and "c.json: not a machine file" in err and "2 machines" in out
     code, out, err = run(capsys, "match", str(tmp_path / "a.json"), "--summary")
     assert code == Exit.FAILED and out == "" and "not a folder" in err
+
+
+CLASS_CUT = Unknown(what=f"{CARD} class", reason="its last byte is not shown", origin=Origin.LSPCI)
+"""`lspci -nn` shows four of the class's six digits."""
+
+
+def test_a_pattern_is_presumed_where_only_the_end_of_a_class_is_not_known(own: Patterns) -> None:
+    """Patterns of other classes are no candidates."""
+    found = report(msgspec.structs.replace(machine(), unknown=(CLASS_CUT,)), own)
+    card = row(found)
+    assert (card.pattern, card.presumed, card.needed) == ("", "i82540em", "yes")
+    assert [near.pattern for near in card.nearest] == ["i82540em"]
+    assert "i82540em?" in match_text(found)
+
+
+def test_nothing_is_presumed_where_what_is_known_speaks_against_it(own: Patterns) -> None:
+    card = row(report(msgspec.structs.replace(stranger(), unknown=(CLASS_CUT,)), own))
+    assert (card.pattern, card.presumed) == ("", "") and "patterns new" in card.next
