@@ -13,9 +13,10 @@ from pathlib import Path
 
 from metaos import resources
 from metaos.emit.code import Code
-from metaos.emit.emit import assembly, emit, llvm_version, mnemonics
+from metaos.emit.emit import emit, llvm_version, mnemonics
+from metaos.emit.listing import commented, listing
 from metaos.emit.llvm import module
-from metaos.emit.target import cpu_features, used_features
+from metaos.emit.target import CpuFeature, cpu_features, used_features
 from metaos.errors import Exit, MetaosError, Problem
 from metaos.ir.check import check as check_program
 from metaos.ir.program import Program
@@ -194,9 +195,7 @@ def _make(
         bindings = replace(bind(machine, patterns, system), fold_units=fold_units)
         progress(f"generating code for {len(bindings.bindings)} devices")
         lowered = _demand_work(lower(bindings))
-        features = cpu_features(machine.cpu)
-        codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
-        used = used_features(mnemonics(c.text for c in codes))
+        codes, used = _emitted(lowered, machine)
         guard_program, guard_data = guard(lowered, used)
         codes += (emit(_checked(guard_program), ()),)
         progress("linking")
@@ -218,10 +217,12 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
         if stage == "match":
             return "".join(f"{b.device.address} {b.pattern.name}\n" for b in bindings.bindings)
         lowered = lower(bindings)
-        features = cpu_features(machine.cpu)
-        programs = [(p, _usable(p, features)) for p in lowered.programs]
-        programs.append((guard(lowered, ())[0], ()))
-    return "\n".join(_text(stage, p, f) for p, f in programs if p.ops)
+        codes, used = _emitted(lowered, machine)
+        last = guard(lowered, used)[0]
+    if stage == "asm":
+        return "\n".join(listing(code) for code in (*codes, emit(last, ())) if code.text)
+    write = render if stage == "ir" else _llvm
+    return "\n".join(write(program) for program in (*lowered.programs, last) if program.ops)
 
 
 def _demand_work(lowered: Lowered) -> Lowered:
@@ -235,10 +236,15 @@ def _demand_work(lowered: Lowered) -> Lowered:
     )
 
 
-def _text(stage: str, program: Program, features: tuple[str, ...]) -> str:
-    if stage == "ir":
-        return render(program)
-    return module(program) if stage == "llvm" else assembly(program, features)
+def _llvm(program: Program) -> str:
+    return commented(module(program))
+
+
+def _emitted(lowered: Lowered, machine: Machine) -> tuple[tuple[Code, ...], tuple[CpuFeature, ...]]:
+    """The code of all programs but the guard, which tests for the features that they use."""
+    features = cpu_features(machine.cpu)
+    codes = tuple(emit(_checked(p), _usable(p, features)) for p in lowered.programs)
+    return codes, used_features(mnemonics(code.text for code in codes))
 
 
 def _usable(program: Program, features: tuple[str, ...]) -> tuple[str, ...]:

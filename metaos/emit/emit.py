@@ -47,13 +47,6 @@ def llvm_version() -> str:
     return ".".join(map(str, llvm.llvm_version_info))
 
 
-def assembly(program: Program, features: tuple[str, ...]) -> str:
-    """The assembly text of a program, for `--dump asm`."""
-    machine = _machine(features)
-    parsed = llvm.parse_assembly(module(program))
-    return str(machine.emit_assembly(parsed))
-
-
 def emit(program: Program, features: tuple[str, ...]) -> Code:
     """Machine code of one program; `features` are LLVM's names of what the CPU has."""
     if not program.ops:

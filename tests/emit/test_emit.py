@@ -12,7 +12,7 @@ from capstone import CS_ARCH_X86, CS_GRP_CALL, CS_GRP_JUMP, CS_GRP_RET, CS_MODE_
 from metaos import resources
 from metaos.emit import emit as emitting
 from metaos.emit.code import Code
-from metaos.emit.emit import RELOCATIONS, assembly, emit, mnemonics
+from metaos.emit.emit import RELOCATIONS, emit, mnemonics
 from metaos.emit.target import FEATURES, cpu_features, used_features
 from metaos.errors import MetaosError, Span
 from metaos.ir.build import Builder
@@ -215,11 +215,6 @@ def test_what_llvm_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         emit(shifting(), ())
     said = refused.value.render()
     assert "LLVM refuses the code of dev, phase steady" in said and "hint" in said
-
-
-def test_the_assembly_is_readable() -> None:
-    text = assembly(shifting(), ())
-    assert "turn:" in text and "bswap" in text
 
 
 # ---- machine code is the IR ---------------------------------------------------------------

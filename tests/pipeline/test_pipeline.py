@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from metaos import pipeline, resources
 from metaos.errors import Exit, MetaosError, Span
 from metaos.link.image import Image
 from metaos.match.system import System, read_system
+from metaos.probe.machine import Machine
+from metaos.verify.decode import ledger, straight_lines
 from metaos.verify.report import Report, Violation
 from tests.conftest import GOLDEN
 from tests.lower.lowering import MACHINES, machine
 from tests.lower.test_golden import WHOLE
 
 NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
+_INSTRUCTION = re.compile(r"^  \+0x\w+  (?:[0-9a-f]{2} )+ *([a-z]\w*)", re.MULTILINE)
 BUILD = """
 import hashlib, sys
 from pathlib import Path
@@ -127,10 +132,55 @@ def test_the_llvm_stage_has_a_function_a_program(name: str) -> None:
 
 
 def test_the_assembly_stage_has_no_branch() -> None:
-    lines = [line.split("#")[0].split() for line in dumped("asm").splitlines()]
-    words = {line[0] for line in lines if line}
-    assert {"movq", "orq"} & words
+    words = set(_INSTRUCTION.findall(dumped("asm")))
+    assert {"mov", "or", "cmovne"} <= words
     assert not [w for w in words if w[0] == "j" or w.startswith(("call", "ret", "loop"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_instruction_of_a_dump_has_its_pattern_line(name: str) -> None:
+    for stage, start in (("asm", "  +"), ("ir", "  ")):
+        lines = [line for line in dumped(stage, name).splitlines() if line.startswith(start)]
+        place = re.compile(r"; \(?(?:[\w/]+\.pattern|generated):\d+\)?(?:  .*)?$")
+        assert len(lines) > 100
+        assert not [line for line in lines if not place.search(line)]
+
+
+def test_the_assembly_stage_is_the_code_of_the_image_with_its_lines() -> None:
+    """Every instruction of the steady phase, in order, with the line that the account gives it."""
+    image = built("pc-e1000")
+    steady = next(line for line in straight_lines(image) if line.name == "steady")
+    book, wanted = ledger(image), []
+    for step in steady.steps[:-1]:
+        entry = book.entry(steady.file_offset(step.offset))
+        assert entry is not None
+        place = f"{entry.file}:{entry.line}"
+        name = str(step.insn.mnemonic).split()[0]
+        wanted.append((entry.device, name, place if entry.exact else f"({place})"))
+    found = []
+    for part in dumped("asm").split("\n\n"):
+        head, *lines = part.splitlines()
+        if " steady:" in head:
+            texts = [line.partition(" ; ") for line in lines]
+            found += [
+                (head.split()[1], *_INSTRUCTION.findall(code), notes.split()[0])
+                for code, _, notes in texts
+            ]
+    assert found == wanted
+
+
+def test_the_guard_of_a_dump_tests_the_features_that_the_code_uses() -> None:
+    """A processor with MOVBE and more is used, and so tested for: guard has rows of CPUID."""
+    plain = machine("pc-e1000")
+    flags = tuple({*plain.cpu.flags, "movbe", "bmi1", "bmi2"})
+    cpu = msgspec.structs.replace(plain.cpu, leaves=(), others=(), flags=flags)
+
+    def guard(of: Machine) -> str:
+        text = pipeline.dump("ir", of, system=read_system(), pattern_dirs=[resources.PATTERNS])
+        return text.rpartition("program platform guard")[2]
+
+    assert "cpuid." in guard(msgspec.structs.replace(plain, cpu=cpu))
+    assert "cpuid." not in guard(plain)
 
 
 def test_an_unknown_stage() -> None:
