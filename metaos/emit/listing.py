@@ -1,8 +1,9 @@
 """What `--dump` shows of emitted code: every instruction with the pattern line it comes from.
 
     program 00:03.0 steady: 121 instructions, 664 bytes
-      +0x000  41 ba 00 00 00 40     mov r10d, 0x40000000            ; net/i8254x.pattern:99
-      +0x006  0f b6 05 00 00 00 00  movzx eax, byte ptr [rip]       ; net/i8254x.pattern:99  00:03.0.head
+      +0x000  41 ba 00 00 00 40  mov r10d, 0x40000000  ; (net/i8254x.pattern:99)
+      +0x016  49 0f 44 ca        cmove rcx, r10        ; net/i8254x.pattern:100
+      +0x033  8b b8 00 00 00 00  mov edi, [rax]        ; net/i8254x.pattern:101  00:03.0.rxb
 
 The code has no address yet: behind the line are the symbols whose addresses the linker adds.
 A line in parentheses was inferred: LLVM named none for these bytes.

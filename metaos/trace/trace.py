@@ -102,9 +102,10 @@ def _steady(made: Made, image: Image, wanted: Wanted, address: str) -> Trace:
         bench.answers.nth.clear()
         arrival = arrive(card, bench, data, pins.bits)
         before = Values(card.program, bench)
+        given = tuple(_assumed(arrival, names, bench))
         inside = range(arrival.base, arrival.base + len(data))
         turns.append(follower.turn(number, inside))
-        arrivals.append(_arrived(number, card, arrival, before, bench, names))
+        arrivals.append(_arrived(number, card, arrival, before, given, bench, names))
     return Trace(
         image=wanted.name,
         phase=STEADY,
@@ -158,7 +159,13 @@ def _asked(lowered: Lowered, address: str, mac: bytes) -> Asked:
 
 
 def _arrived(
-    number: int, card: Card, arrival: Arrival, before: Values, bench: Bench, names: Names
+    number: int,
+    card: Card,
+    arrival: Arrival,
+    before: Values,
+    assumed: tuple[Changed, ...],
+    bench: Bench,
+    names: Names,
 ) -> Arrived:
     answered = before[card.answered] == 0
     length = before[card.length] if answered else 0
@@ -170,12 +177,12 @@ def _arrived(
         offered=not arrival.closed,
         answered=answered,
         answer=bench.peek(arrival.base, length).hex(),
-        assumed=tuple(_assumed(arrival, names)),
+        assumed=assumed,
         closed=tuple(f"{span.file}:{span.line}" for span in arrival.closed),
     )
 
 
-def _assumed(arrival: Arrival, names: Names) -> Iterator[Changed]:
+def _assumed(arrival: Arrival, names: Names, bench: Bench) -> Iterator[Changed]:
     """What was put where a device would have, by name."""
     for one in arrival.given:
         space, address = one.place
@@ -184,8 +191,8 @@ def _assumed(arrival: Arrival, names: Names) -> Iterator[Changed]:
             place = f"{name}, read {one.number + 1} of the turn"
             yield Changed(place=place, before="", after=_masked(one.bits))
             continue
-        for place, _, after in names.changed(address, one.width, ~one.bits.value & one.bits.mask,
-                                             one.bits.value):  # fmt: skip
+        held = bench.memory.read(address, one.width)
+        for place, _, after in names.changed(address, one.width, held ^ one.bits.mask, held):
             yield Changed(place=place, before="", after=after)
 
 

@@ -45,3 +45,8 @@ def e1000() -> Built:
 @pytest.fixture(scope="session")
 def ne2k() -> Built:
     return built("pc-ne2k")
+
+
+@pytest.fixture(scope="session")
+def virtio() -> Built:
+    return built("pc-virtio")

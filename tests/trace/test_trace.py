@@ -56,6 +56,15 @@ def test_a_card_that_moves_frames_through_ports_too(ne2k: Built) -> None:
     assert assumed == ["00:03.0.REMOTE, read 1 of the turn", "00:03.0.REMOTE, read 2 of the turn"]
 
 
+def test_a_card_whose_rings_count_up(virtio: Built) -> None:
+    check_examples(virtio)
+    found = virtio.trace("arp", turns=3)
+    assert all(a.answered for a in found.arrivals)
+    counters = [[c.after for c in a.assumed if c.place.endswith("used[0].idx")] for a in
+                found.arrivals]  # fmt: skip
+    assert counters == [["1"], ["2"], ["3"]]
+
+
 def test_memory_is_what_unicorn_leaves(e1000: Built) -> None:
     """The same RAM, the same frames: after a turn every place of the image is the same."""
     machine = e1000.made.lowered.bindings.machine
