@@ -326,18 +326,16 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say what an error code means, with an example."""
-    from metaos import explain as explain_
+    cli_build.explain(code, json=json)
 
-    if code is None:
-        found = list(explain_.explanations().values())
-        text = "\n".join(f"{one.code}  {one.title}" for one in found)
-        console.data_json(found) if json else console.data(text)
-        return
-    one = explain_.explained(code)
-    if json:
-        console.data_json(one)
-    else:
-        console.data(f"{one.code}: {one.title}\n\n{one.text}")
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; it is made if it is not there.")],
+    json: Json = False,
+) -> None:
+    """Make a project: metaos.toml, a system file, a folder for patterns of your own."""
+    cli_build.init(folder, json=json)
 
 
 @app.command()

@@ -7,6 +7,7 @@ themselves are `metaos.pipeline`'s.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,32 @@ def _served(machine: Machine, system: System, patterns: tuple[Path, ...]) -> tup
     for role in found:
         carried_by(role, bindings.services)
     return found
+
+
+def init(folder: Path, *, json: bool) -> None:
+    """Make a project, and say what to do with it."""
+    from metaos.scaffold import scaffold
+
+    written = scaffold(folder)
+    if json:
+        console.data_json([str(path) for path in written])
+        return
+    where = "" if folder.resolve() == Path().resolve() else f"cd {shlex.quote(str(folder))} && "
+    lines = [f"wrote {path}" for path in written]
+    console.data("\n".join([*lines, "", f"next: {where}metaos build --probe qemu"]))
+
+
+def explain(code: str | None, *, json: bool) -> None:
+    """Say what an error's code means; without one, what each means in a few words."""
+    from metaos.explain import explained, explanations
+
+    if code is not None:
+        one = explained(code)
+        console.data_json(one) if json else console.data(f"{one.code}: {one.title}\n\n{one.text}")
+        return
+    found = list(explanations().values())
+    text = "\n".join(f"{one.code}  {one.title}" for one in found)
+    console.data_json(found) if json else console.data(text)
 
 
 def clean(folder: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from tests.boot.stub import emulator, stub_image
 
 VERBS = (
     *("build", "probe", "show", "match", "config", "run", "test"),
-    *("audit", "why", "trace", "patterns", "explain", "doctor", "version", "clean"),
+    *("audit", "why", "trace", "patterns", "explain", "init", "doctor", "version", "clean"),
 )
 START = [sys.executable, "-c", "from metaos.cli import main; main()"]
 

@@ -71,6 +71,8 @@ def test_the_wheel_holds_all_that_is_needed(wheel: Path) -> None:
 @pytest.mark.slow
 def test_an_installed_wheel_builds_the_same_image(installed: Path, tmp_path: Path) -> None:
     call(installed / "metaos", "patterns", "check", cwd=tmp_path)
+    call(installed / "metaos", "init", "project", cwd=tmp_path)
+    assert "E0101" in call(installed / "metaos", "explain", cwd=tmp_path)
     call(installed / "metaos", "build", "--machine", MACHINE, "-o", "wheel.img", cwd=tmp_path)
     ours = (sys.executable, "-c", "from metaos.cli import main; main()")
     call(*ours, "build", "--machine", MACHINE, "-o", "checkout.img", cwd=tmp_path)
