@@ -94,14 +94,20 @@ class Names:
         parts = []
         if located is not None and address not in self.frame:
             parts = list(self._fields(located.symbol.name, located.offset, bits))
-        if not parts:
+        found = [
+            (
+                name,
+                _scaled(before >> low & ones(width), scale),
+                _scaled(after >> low & ones(width), scale),
+            )
+            for name, low, width, scale in parts
+            if (before ^ after) >> low & ones(width)
+        ]
+        if not found:
             was, now = (self.value(address, bits, x) for x in (before, after))
-            yield self.place(address, bits), was, now
-            return
-        for name, low, width, scale in parts:
-            a, b = (x >> low & ones(width) for x in (before, after))
-            if a != b:
-                yield name, _scaled(a, scale), _scaled(b, scale)
+            found = [(self.place(address, bits), was, now)]
+        # Where one field lies over others, a part of it says no more than they do.
+        yield from [one for one in found if not one[0].endswith("]")] or found
 
     def value(self, address: int, bits: int, value: int) -> str:
         """What was read, as the pattern counts it."""

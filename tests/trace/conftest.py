@@ -10,7 +10,7 @@ import pytest
 from metaos import resources
 from metaos.link.image import Image
 from metaos.match.serves import Made
-from metaos.match.system import read_system
+from metaos.match.system import System, read_system
 from metaos.pipeline import build, remake
 from metaos.probe.store import read_machine
 from metaos.trace.records import Trace
@@ -31,9 +31,9 @@ class Built:
         return trace(self.made, self.image, Wanted(**options))  # type: ignore[arg-type]
 
 
-def built(name: str) -> Built:
+def built(name: str, system: System | None = None) -> Built:
     machine = read_machine(MACHINES / f"{name}.json")
-    image = build(machine, system=read_system())
+    image = build(machine, system=system or read_system())
     return Built(image, remake(image, machine, pattern_dirs=[resources.PATTERNS]))
 
 

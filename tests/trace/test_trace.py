@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from metaos.boot.acceptance import given_of
 from metaos.boot.questions import Question, judge, questions_of
 from metaos.errors import Exit, MetaosError
+from metaos.match.system import read_system
 from metaos.trace.bench import bench_of
 from metaos.trace.follow import Follower
 from metaos.trace.names import names_of
@@ -19,7 +21,7 @@ from metaos.trace.records import Trace, Turn
 from metaos.trace.text import text
 from tests.image.conftest import drain
 from tests.image.harness import Station
-from tests.trace.conftest import Built
+from tests.trace.conftest import Built, built
 
 MAC = 0x52_54_00_12_34_56
 SERVICES = ("arp", "icmp.echo", "udp.echo")
@@ -192,6 +194,15 @@ def test_what_cannot_be_traced_is_one_error(
     with pytest.raises(MetaosError, match=message.replace("[", r"\[")) as raised:
         e1000.trace(**{"frame": "arp"} | wanted)  # type: ignore[arg-type]
     assert raised.value.exit_code == Exit.USAGE
+
+
+def test_an_image_without_a_card_has_start_phases_only(tmp_path: Path) -> None:
+    system = tmp_path / "quiet.toml"
+    system.write_text('name = "quiet"\naddress = "10.0.2.15/24"\nservices = ["banner"]\n', "utf-8")
+    quiet = built("pc-e1000", read_system(system))
+    assert all(passed(quiet.trace(phase="guard")))
+    with pytest.raises(MetaosError, match="the image has no network card"):
+        quiet.trace("arp")
 
 
 def test_json_keeps_every_bit(e1000: Built) -> None:
