@@ -53,7 +53,7 @@ def read_patterns(folders: Sequence[Path]) -> Patterns:
     patterns = load(folders)
     problems = check_patterns(patterns)
     if problems:
-        raise MetaosError("the patterns have errors", problems=problems)
+        raise MetaosError("the patterns have errors", problems=patterns.placed(problems))
     return patterns
 
 

@@ -92,8 +92,11 @@ class Patterns:
 
     def place(self, file: str) -> str:
         """Where a person finds a file: of MetaOS's own, the path in its patterns."""
-        folder = self.folders.get(file, PATTERNS)
-        return file if folder == PATTERNS else (folder / file).as_posix()
+        return _place(file, self.folders)
+
+    def placed(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+        """The problems with files named as a person finds them."""
+        return _placed(problems, self.folders)
 
     def replacements(self) -> tuple[str, ...]:
         """What to tell of files that do not count since a later folder has them too."""
@@ -132,10 +135,26 @@ def load(folders: Iterable[Path]) -> Patterns:
             try:
                 files.append(parse(sources[name]))
             except MetaosError as error:
-                problems.extend(error.problems)
+                problems.extend(_placed(error.problems, origins))
     if problems:
         raise MetaosError("the patterns do not parse", problems=problems)
-    return replace(resolve(tuple(files), sources), folders=origins, hidden=hidden)
+    try:
+        patterns = resolve(tuple(files), sources)
+    except MetaosError as error:
+        raise MetaosError(error.message, problems=_placed(error.problems, origins)) from None
+    return replace(patterns, folders=origins, hidden=hidden)
+
+
+def _place(file: str, folders: Mapping[str, Path]) -> str:
+    folder = folders.get(file, PATTERNS)
+    return file if folder == PATTERNS else (folder / file).as_posix()
+
+
+def _placed(problems: Iterable[Problem], folders: Mapping[str, Path]) -> tuple[Problem, ...]:
+    return tuple(
+        p if p.span is None else replace(p, span=replace(p.span, file=_place(p.span.file, folders)))
+        for p in problems
+    )
 
 
 def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Patterns:

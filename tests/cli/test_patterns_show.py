@@ -73,3 +73,16 @@ def test_an_overlay_wins_over_what_it_lies_over(tmp_path: Path) -> None:
     assert screen["file"] == "mine/quirk.pattern"
     assert next(x["pattern"] for x in screen["losers"]) == "vga_text"
     assert data["replaced"] == []
+
+
+def test_a_problem_names_the_file_as_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x.pattern").write_text('source a = "A"\n')
+    result = metaos("patterns", "check", "--patterns", "mine", cwd=tmp_path)
+    assert result.stderr.startswith("mine/x.pattern:1:8: error[E0226]")
+    (tmp_path / "mine" / "x.pattern").write_text("device d : nothing\n  turn\n    order\n")
+    result = metaos("patterns", "check", "--patterns", "mine", cwd=tmp_path)
+    assert result.stderr.startswith("mine/x.pattern:1:8: error[E0104]")
+    (tmp_path / "mine" / "x.pattern").write_text("device d\n")
+    result = metaos("patterns", "check", "--patterns", "mine", cwd=tmp_path)
+    assert result.stderr.startswith("mine/x.pattern:1:9: error[E0001]")

@@ -121,6 +121,8 @@ def test_mutated_texts_as_far_as_they_parse() -> None:
 
 def test_the_language_page() -> None:
     demand_good(examples().text)
+    lines = [line for line in examples().text.split("\n") if line]
+    assert [line for line in form(examples().text).split("\n") if line] == lines
 
 
 UGLY = """
