@@ -252,6 +252,11 @@ class FakeDevice:
             field = target.name
             target = target.of
         index: s.Expr | None = None
+        high, low = 0, -1
+        if isinstance(target, s.Slice):
+            high = self.sight.number(target.high, scope).number
+            low = self.sight.number(target.low, scope).number
+            target = target.of
         of = target
         if isinstance(target, s.Index):
             of, index = target.of, target.index
@@ -261,11 +266,12 @@ class FakeDevice:
             return
         at = self.sight.index(name, index, scope) if index is not None else 0
         if name in self.states:
-            self.states[name][at] = self.sight.number(node, scope).number & _ones(
-                self.nodes[name].bits
-            )
+            if low < 0:
+                high, low = self.nodes[name].bits - 1, 0
+            number = self.sight.number(node, scope).number
+            self.states[name][at] = _merged(self.states[name][at], high, low, number)
             return
-        if name not in self.registers:
+        if name not in self.registers or low >= 0:
             raise Misuse(f"'{spell(target)}' cannot be written by the device", node.span)
         fields = self.plan.registers[name].node.fields
         if isinstance(node, s.Record):
@@ -279,9 +285,8 @@ class FakeDevice:
         for one in register.node.fields if field else ():
             if one.name == field:
                 high, low = one.high, one.low
-        mask = _ones(high - low + 1) << low
         held = self.registers[name]
-        held[at] = held[at] & ~mask | value << low & mask
+        held[at] = _merged(held[at], high, low, value)
 
     def _write_element(self, target: s.Expr, field: str, node: s.Expr, scope: Scope) -> None:
         found = self.sight.value(target, scope)
@@ -304,6 +309,12 @@ class FakeDevice:
 
 def _ones(count: int) -> int:
     return (1 << count) - 1
+
+
+def _merged(held: int, high: int, low: int, value: int) -> int:
+    """`held` with bits `high` to `low` replaced."""
+    mask = _ones(high - low + 1) << low
+    return held & ~mask | value << low & mask
 
 
 def _named(register: s.Expr | None) -> str:

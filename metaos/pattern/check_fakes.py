@@ -154,7 +154,7 @@ class _Device:
         self.given(act.given)
         target, value = act.target, act.value
         kind = typer.kind(target)
-        of = typer.kind(target.of) if isinstance(target, s.Member) else None
+        of = typer.kind(target.of) if isinstance(target, s.Member | s.Slice) else None
         match kind:
             case k.Reg() | k.Num() if _root(target) in ("value", "was"):
                 self.unwritable(target)
@@ -166,7 +166,9 @@ class _Device:
                 typer.fits(value, state.bits, state.name)
             case k.Element(layout=layout) if layout is not None and isinstance(value, s.Record):
                 typer.record(value, layout.fields, layout.name)
-            case k.Num(bits=bits) if isinstance(of, k.Reg | k.Element):
+            case k.Num(bits=bits) if isinstance(target, s.Slice) and isinstance(of, k.Var):
+                typer.fits(value, bits, spell(target))
+            case k.Num(bits=bits) if isinstance(target, s.Member):
                 typer.fits(value, bits, spell(target))
             case k.Unknown():
                 pass
