@@ -66,35 +66,31 @@ class FakeDevice:
 
     def read(self, symbol: str, offset: int, width: int) -> int | None:
         """The driver reads; None where no register is."""
-        port = self._find(symbol, offset, width, "read")
-        if port is None:
+        ports = self._find(symbol, offset, width, READABLE)
+        for port in ports:
+            self._on("read", port.name, Scope(index=Word(port.index, 16)))
+        if not ports:
             return None
-        node = port.plan.node
-        if node.access not in READABLE:
-            raise Misuse(f"'{node.name}' is {node.access} and is read")
-        scope = Scope(index=Word(port.index, 16))
-        self._on("read", port.name, scope)
-        value = self.registers[port.name][port.index]
-        if node.access == "rc":
-            self.registers[port.name][port.index] = 0
+        port, held = ports[0], self.registers[ports[0].name]
+        value = held[port.index]
+        if port.plan.node.access == "rc":
+            held[port.index] = 0
         self._settle()
         return value
 
     def write(self, symbol: str, offset: int, width: int, value: int) -> bool:
         """The driver writes; False where no register is."""
-        port = self._find(symbol, offset, width, "write")
-        if port is None:
-            return False
-        node = port.plan.node
-        if node.access not in WRITABLE:
-            raise Misuse(f"'{node.name}' is {node.access} and is written")
-        was = self.registers[port.name][port.index]
-        after = {"rw1c": was & ~value, "w1c": was & ~value, "rw1s": was | value}
-        self.registers[port.name][port.index] = after.get(node.access, value)
-        scope = Scope(value=Stored(node, value), was=Stored(node, was), index=Word(port.index, 16))
-        self._on("write", port.name, scope)
-        self._settle()
-        return True
+        ports = self._find(symbol, offset, width, WRITABLE)
+        for port in ports:
+            node, held = port.plan.node, self.registers[port.name]
+            was = held[port.index]
+            after = {"rw1c": was & ~value, "w1c": was & ~value, "rw1s": was | value}
+            held[port.index] = after.get(node.access, value)
+            wrote = Stored(node, value), Stored(node, was), Word(port.index, 16)
+            self._on("write", port.name, Scope(*wrote))
+        if ports:
+            self._settle()
+        return bool(ports)
 
     def arrive(self, frame: bytes) -> bool:
         """A frame comes; False if no rule takes it."""
@@ -132,23 +128,25 @@ class FakeDevice:
             raise Misuse(f"'{spell(node)}' is no register", node.span)
         return Port(name, index, self.plan.registers[name])
 
-    def _find(self, symbol: str, offset: int, width: int, what: str) -> Port | None:
-        """The register at a place, of several the one whose page is selected."""
+    def _find(
+        self, symbol: str, offset: int, width: int, kinds: frozenset[str]
+    ) -> tuple[Port, ...]:
+        """The registers at a place that can be accessed so; several may be names for one."""
         self.accesses += 1
+        what = "read" if kinds is READABLE else "written"
         there = self._ports.get((symbol, offset), ())
-        found = [p for p in there if self._selected(p.plan.node)]
-        access = READABLE if what == "read" else WRITABLE
-        found.sort(key=lambda p: p.plan.node.access not in access)  # one to read, one to write
-        if there and not found:
-            names = " and ".join(f"'{p.plan.node.name}'" for p in there)
-            raise Misuse(f"{names} on a page that is not selected: {what} of {width} bits")
-        if not found:
-            return None
-        port = found[0]
-        if port.plan.bits != width:
-            text = f"'{port.plan.node.name}' has {port.plan.bits} bits"
-            raise Misuse(f"{text}: {what} of {width} bits")
-        return port
+        names = " and ".join(f"'{p.plan.node.name}'" for p in there)
+        allowed = tuple(p for p in there if p.plan.node.access in kinds)
+        if there and not allowed:
+            raise Misuse(f"{names}, {there[0].plan.node.access}, is {what}")
+        found = tuple(p for p in allowed if self._selected(p.plan.node))
+        if allowed and not found:
+            raise Misuse(f"{names} is {what} while its page is not selected")
+        wrong = next((p for p in found if p.plan.bits != width), None)
+        if wrong is not None:
+            text = f"'{wrong.plan.node.name}' has {wrong.plan.bits} bits"
+            raise Misuse(f"{text} and is {what} as {width}")
+        return found
 
     def _selected(self, node: s.Register) -> bool:
         if node.page is None:

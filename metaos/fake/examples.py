@@ -186,7 +186,10 @@ class _Run:
                 self.expect(line.span, condition)
 
     def arrive(self, line: s.Arrival) -> None:
-        question = _question(self.prepared.pattern, self.bench, line)
+        for number, length in enumerate(line.lengths):
+            self.one(line, _question(self.bench, length, line.span, number))
+
+    def one(self, line: s.Arrival, question: Question) -> None:
         frame = question.sent
         if not line.answered:
             kept = chain_of(question.service, self.bench.patterns.services, _layouts(self.bench))
@@ -252,8 +255,8 @@ def _on_wire(pattern: Pattern, frame: bytes) -> bytes:
     return frame.ljust(next((x.least for x in offered), 0), b"\0")
 
 
-def _question(pattern: Pattern, bench: Bench, line: s.Arrival) -> Question:
-    """A question that is `line.length` bytes long and is answered."""
+def _question(bench: Bench, length: int, span: Span, number: int) -> Question:
+    """A question that is `length` bytes long and is answered; each `number` another one."""
     given = given_of(bench.system.interface, MAC)
     layouts = _layouts(bench)
     for service in services_of(bench.patterns, bench.system):
@@ -262,10 +265,9 @@ def _question(pattern: Pattern, bench: Bench, line: s.Arrival) -> Question:
             if not plain or not any(example.payloads):
                 continue
             chain = chain_of(service.name, bench.patterns.services, layouts)
-            payload = line.length - chain.size
-            if payload >= 0:
-                return ask(chain, example, payload, given, seed=line.span.line)
-    raise _Wrong(line.span, f"no service of the system answers a frame of {line.length} bytes")
+            if chain.size <= length:
+                return ask(chain, example, length - chain.size, given, seed=number)
+    raise _Wrong(span, f"no service of the system answers a frame of {length} bytes")
 
 
 def _asked(pattern: Pattern, bench: Bench, engine: str, seen: Seen) -> Iterator[Outcome]:

@@ -73,10 +73,10 @@ class FakeNodes(Transformer[Token, Any]):
         return s.Text(c[0][1:-1], self.span(meta))
 
     def trial_frame(self, meta: Any, c: list[Any]) -> s.Arrival:
-        return s.Arrival(self.value(c[0]), True, self.span(meta))
+        return s.Arrival(tuple(map(self.value, c)), True, self.span(meta))
 
     def trial_noise(self, meta: Any, c: list[Any]) -> s.Arrival:
-        return s.Arrival(self.value(c[0]), False, self.span(meta))
+        return s.Arrival(tuple(map(self.value, c)), False, self.span(meta))
 
     def trial_turn(self, meta: Any, c: list[Any]) -> s.Turns:
         return s.Turns(self.value(c[0]) if c[0] is not None else 1, self.span(meta))

@@ -629,9 +629,9 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A frame of `length` bytes comes: one that the services answer, or not."""
+    """Frames of these lengths come, in bytes: ones that the services answer, or not."""
 
-    length: int
+    lengths: tuple[int, ...]
     answered: bool
     span: Span
 
