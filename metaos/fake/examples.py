@@ -212,6 +212,12 @@ class _Run:
                 raise _Wrong(line.span, f"the answer is wrong: {problem}")
 
     def expect(self, span: Span, condition: s.Expr) -> None:
+        """A condition holds; of several joined by `&` the first that does not is named."""
+        match condition:
+            case s.Binary(operator="&", left=left, right=right):
+                self.expect(span, left)
+                self.expect(span, right)
+                return
         sight = Observer(self.station, self.prepared.device.address)
         try:
             if sight.number(condition, Scope()).number:
@@ -219,12 +225,8 @@ class _Run:
             text = f"'{spell(condition)}' does not hold"
             match condition:
                 case s.Binary(operator="==" | "!=" | "<" | "<=", left=left, right=right):
-                    values = [sight.number(x, Scope()).number for x in (left, right)]
-                    found = (
-                        f"{spell(n)} is {v:#x}"
-                        for n, v in zip((left, right), values, strict=True)
-                        if not isinstance(n, s.Number)
-                    )
+                    sides = [x for x in (left, right) if not isinstance(x, s.Number)]
+                    found = (f"{spell(x)} is {sight.number(x, Scope()).number:#x}" for x in sides)
                     text = f"expected {spell(condition)}, found {', '.join(found)}"
         except Misuse as error:
             text = error.message
