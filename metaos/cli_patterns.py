@@ -107,12 +107,12 @@ def test(
 ) -> None:
     """Run the examples of rules on their fakes, without hardware; exit 1 if one fails."""
     from metaos.fake import results
-    from metaos.fake.run import run_tests
+    from metaos.fake.run import located, run_tests
     from metaos.match.system import read_system
     from metaos.pipeline import read_patterns
 
-    loaded = read_patterns(pattern_folders(tuple(folders or ())))
-    found = run_tests(loaded, read_system(system), wanted)
+    places, wanted = located(wanted, pattern_folders(tuple(folders or ())))
+    found = run_tests(read_patterns(places), read_system(system), wanted)
     if json:
         console.data_json(found)
     else:

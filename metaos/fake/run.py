@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from metaos.errors import Exit, MetaosError, did_you_mean
@@ -29,6 +30,26 @@ def run_tests(patterns: Patterns, system: System, wanted: str = "") -> Results:
             tested.append(test_device(pattern, bench))
     tested += [test_service(x, bench) for n, x in patterns.services.items() if n in names]
     return Results(engines=engines, unicorn=available(), tested=tuple(tested))
+
+
+def located(wanted: str, folders: Sequence[Path]) -> tuple[tuple[Path, ...], str]:
+    """The folders to read, and what is wanted of them: a file of no folder brings its own.
+
+    Of a file that has the path of one of theirs, as `mine/net/x.pattern`, the folder is that
+    in which it takes the other's place; else the one it lies in.
+    """
+    path = Path(wanted)
+    if not path.is_file():
+        return tuple(folders), wanted
+    path = path.resolve()
+    for folder in folders:
+        if path.is_relative_to(folder.resolve()):
+            return tuple(folders), path.relative_to(folder.resolve()).as_posix()
+    for parent in path.parents:
+        inside = path.relative_to(parent)
+        if any((folder / inside).is_file() for folder in folders):
+            return (*folders, parent), inside.as_posix()
+    return (*folders, path.parent), path.name
 
 
 def _wanted(patterns: Patterns, wanted: str) -> set[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -204,6 +208,32 @@ def test_a_name_that_is_none_is_a_usage_error() -> None:
         results_of("i8254y")
     assert error.value.exit_code is Exit.USAGE
     assert "did you mean 'i8254x'?" in error.value.hint
+
+
+@pytest.mark.parametrize(("name", "code"), [("pic8259", 0), ("i8254y", 2)])
+def test_the_verb(name: str, code: int) -> None:
+    command = [sys.executable, "-m", "metaos", "patterns", "test", "--json", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    if not code:
+        (one,) = json.loads(done.stdout)["tested"]
+        assert [(x["name"], x["passed"]) for x in one["examples"]] == [
+            ("every line is masked", True)
+        ]
+
+
+def test_a_file_brings_its_folder(tmp_path: Path) -> None:
+    folders = (resources.PATTERNS,)
+    inside = resources.PATTERNS / "net" / "ne2000.pattern"
+    assert run.located("ne2000", folders) == (folders, "ne2000")
+    assert run.located(str(inside), folders) == (folders, "net/ne2000.pattern")
+    (tmp_path / "net").mkdir()
+    for name in ("ne2000.pattern", "mine.pattern"):
+        (tmp_path / "net" / name).write_text(inside.read_text("utf-8"))
+    own = str(tmp_path / "net" / "ne2000.pattern")
+    assert run.located(own, folders) == ((*folders, tmp_path), "net/ne2000.pattern")
+    own = str(tmp_path / "net" / "mine.pattern")
+    assert run.located(own, folders) == ((*folders, tmp_path / "net"), "mine.pattern")
 
 
 def test_fakes_leave_nothing_in_the_rule() -> None:
