@@ -1,7 +1,7 @@
 # make setup   what MetaOS needs, from Debian and PyPI
 # make demo    a machine probed, its image built, booted and talked to
 # make test    everything that continuous integration runs
-# make soak    20,000 damaged inputs for each reader of machine descriptions
+# make soak    20,000 damaged inputs for each reader of machine descriptions, 50,000 patterns
 # make format  source code as `make test` wants it
 
 PYTHON ?= python3

@@ -17,7 +17,7 @@ from metaos.resources import PATTERNS
 from tests.pattern.load import ERRORS, prelude, problems_of
 
 SEED = "metaos"
-INPUTS = 3_000
+INPUTS, MANY = 3_000, 50_000
 SECOND = 1.0
 """Of processor time, so that a busy machine does not count."""
 
@@ -120,17 +120,18 @@ def examined(text: str) -> tuple[str, ...]:
     return tuple(p.code for p in problems)
 
 
-def test_broken_texts() -> None:
+@pytest.mark.parametrize("inputs", [INPUTS, pytest.param(MANY, marks=pytest.mark.soak)])
+def test_broken_texts(inputs: int) -> None:
     prelude()
     seen: dict[str, int] = {}
-    for number in range(INPUTS):
+    for number in range(inputs):
         codes = examined(broken(number))
         for code in set(codes) or {"clean"}:
             seen[code] = seen.get(code, 0) + 1
     # The inputs are worth their time: the checks are reached, by many ways.
     assert len(seen) > 40
     assert seen["clean"] > 50
-    assert sum(n for code, n in seen.items() if code >= "E02") > INPUTS // 10
+    assert sum(n for code, n in seen.items() if code >= "E02") > inputs // 10
 
 
 DEVICE = 'source m = "M"   # as @m\ndevice d : interrupts\n  match platform part\n'
