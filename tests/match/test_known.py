@@ -112,7 +112,9 @@ def test_a_match_that_cannot_be_told_is_said_and_no_image_is_made() -> None:
     patterns = pipeline.read_patterns([resources.PATTERNS])
     bindings = bind_all(machine, patterns, read_system())
     row = next(x for x in match_report(bindings, "m.json").devices if x.address == "01:00.0")
-    assert row.because == "01:00.0 capabilities: not known: it hid"
+    assert row.presumed == "virtio_net_modern" and row.nearest[0].why_not == (
+        "01:00.0 capabilities: not known: it hid"
+    )
     assert row.next.startswith("read it as root")
 
 
