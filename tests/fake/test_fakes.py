@@ -30,7 +30,7 @@ from metaos.pattern.spell import walk
 from tests.fake import i8254x, ne2000
 from tests.model.frames import frames
 
-UNTESTED = {"vmxnet3", "acpi_pm_timer", "pci_config1"}
+UNTESTED = {"acpi_pm_timer", "pci_config1"}
 """Devices whose patterns have no fake or no example yet."""
 QUICK = ("uart16550", "vga_text", "pic8259", "i82540em", "ne2000", "services/arp.pattern")
 
