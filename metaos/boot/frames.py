@@ -20,6 +20,7 @@ from typing import Literal
 
 from metaos.errors import MetaosError, Problem, Span, did_you_mean
 from metaos.pattern import syntax
+from metaos.pattern.arithmetic import COMPARISONS
 
 ROOT = "frame"
 """What the outermost service lies over, and the name of the whole frame's bytes."""
@@ -33,12 +34,6 @@ _ARITHMETIC = {
     "&": lambda a, b: a & b,
     "|": lambda a, b: a | b,
     "^": lambda a, b: a ^ b,
-}
-_COMPARISONS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
 }
 
 
@@ -298,8 +293,8 @@ def _binary(operator: str, left: Value | bytes, right: Value | bytes, span: Span
         if type(left) is not type(right) or operator not in ("==", "!="):
             raise _wrong(f"'{operator}' does not go with bytes", span)
         return Value(int((left == right) == (operator == "==")), 1)
-    if operator in _COMPARISONS:
-        return Value(int(_COMPARISONS[operator](left.number, right.number)), 1)
+    if operator in COMPARISONS:
+        return Value(COMPARISONS[operator](left.number, right.number), 1)
     if operator in ("<<", ">>"):
         number = left.number << right.number if operator == "<<" else left.number >> right.number
         return _wrapped(number, left.bits)

@@ -8,14 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError, Span
-from metaos.pattern.arithmetic import OPERATIONS
-
-_COMPARISONS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-}
+from metaos.pattern.arithmetic import COMPARISONS, OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +51,8 @@ def unary(operator: str, a: Word) -> Word:
 
 def binary(operator: str, a: Word, b: Word) -> Word:
     """An operation, at the width that `metaos.pattern.arithmetic.sized` finds."""
-    if operator in _COMPARISONS:
-        return truth(_COMPARISONS[operator](a.number, b.number))
+    if operator in COMPARISONS:
+        return truth(bool(COMPARISONS[operator](a.number, b.number)))
     found = OPERATIONS[operator](a.number, b.number)
     if a.bits is None and b.bits is None:
         return Word(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.match.bind import Device
@@ -36,7 +37,8 @@ class Facts:
         names = (n.text for n in walk(node) if isinstance(n, s.Name)) if node is not None else ()
         return tuple(dict.fromkeys(f for n in names for f in self.origins.get(n, ())))
 
-    def windows(self) -> dict[str, WindowFact]:
+    @cached_property
+    def windows(self) -> Mapping[str, WindowFact]:
         """Whole windows, each under the name of the first fact that lies in it."""
         found: dict[str, WindowFact] = {}
         for name, value in self.values.items():
@@ -46,7 +48,7 @@ class Facts:
 
     def window(self, place: WindowFact) -> str:
         """The name that the whole window of a place has."""
-        return next(name for name, whole in self.windows().items() if whole == place.whole)
+        return next(name for name, whole in self.windows.items() if whole == place.whole)
 
 
 def known_facts(device: Device, pattern: Pattern, learnt: Iterable[Learnt]) -> Facts:
@@ -99,9 +101,9 @@ def kept_field(keep: s.Keep, pattern: Pattern) -> tuple[int, int, tuple[s.Field,
     found = pattern.registers.get(node.text) if isinstance(node, s.Name) else None
     if found is None:
         raise fail(keep.value.span, "E0491", "a learn row keeps a register or a field of one")
-    block, register = found
+    _, register = found
     if not name:
-        return 0, block.bits, register.fields
+        return 0, register.bits, register.fields
     for one in register.fields:
         if one.name == name:
             return one.low, one.bits, ()

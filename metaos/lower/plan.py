@@ -118,7 +118,7 @@ def plan(
         device,
         pattern,
         facts,
-        facts.windows(),
+        facts.windows,
         {name: value for name, value in facts.values.items() if isinstance(value, int)},
         tables,
         _states(device, pattern, tables),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from metaos.errors import MetaosError, Problem
 from metaos.match.known import HOW_TO_GET
 from metaos.pattern import syntax as s
+from metaos.pattern.arithmetic import COMPARISONS
 from metaos.pattern.spell import dotted, spell
 from metaos.probe.machine import BarKind
 
@@ -28,10 +29,7 @@ OPERATORS: Mapping[str, Callable[[int, int], int]] = {
     "^": lambda a, b: a ^ b,
     "<<": lambda a, b: a << b,
     ">>": lambda a, b: a >> b,
-    "==": lambda a, b: int(a == b),
-    "!=": lambda a, b: int(a != b),
-    "<": lambda a, b: int(a < b),
-    "<=": lambda a, b: int(a <= b),
+    **COMPARISONS,
 }
 
 

@@ -20,6 +20,14 @@ OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     ">>": lambda a, b: a >> min(max(b, 0), 64),
 }
 
+COMPARISONS: Mapping[str, Callable[[int, int], int]] = {
+    "==": lambda a, b: int(a == b),
+    "!=": lambda a, b: int(a != b),
+    "<": lambda a, b: int(a < b),
+    "<=": lambda a, b: int(a <= b),
+}
+"""1 where it holds, else 0."""
+
 
 def sized(operator: str, a: k.Num, b: k.Num) -> k.Num:
     """The width and the highest value of an operation on numbers not both constant."""

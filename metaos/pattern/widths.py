@@ -101,20 +101,19 @@ class Typer:
         self._wrong(node, f"'{spell(node)}' is {spoken(kind)}, no number", way_out(kind, node))
         return None
 
-    def condition(self, node: s.Expr | None) -> None:
-        """Check what must be true or false, one bit."""
+    def condition(self, node: s.Expr | None) -> k.Num | None:
+        """Check what must be true or false, one bit; the number it is."""
         found = self.number(node) if node is not None else None
         if node is not None and found is not None and found.top > 1:
             self.say(
                 "E0209", f"a condition has 1 bit, '{spell(node)}' has {found.bits}", node.span,
                 f"compare it: {spell(s.Binary('!=', node, s.Number(0, node.span), node.span))}",
             )  # fmt: skip
+        return found
 
     def given(self, node: s.Expr | None) -> None:
         """Check a condition that chooses when the image is built."""
-        self.condition(node)
-        with self.report.muted():
-            found = self.number(node) if node is not None else None
+        found = self.condition(node)
         if node is not None and found is not None and not found.fixed:
             text = f"'given' chooses when the image is built, '{spell(node)}' is not known then"
             self.say("E0256", text, node.span, "say 'when', in a turn")
