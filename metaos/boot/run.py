@@ -82,6 +82,8 @@ def run(wanted: Wanted, progress: Progress) -> Exit:
         MetaosError: the image, the network or QEMU is not as it should be.
     """
     plan = _person_plan(wanted, read_image(wanted.image))
+    if wanted.capture:
+        _create(wanted.capture)
     if wanted.net == "user":
         network.check_ports(map(network.parse_forward, wanted.forwards))
     reader, writer = os.pipe()
@@ -319,7 +321,6 @@ def _connected(wanted: Wanted, arguments: Sequence[str], backend: str) -> list[s
     connected = network.connect(arguments, backend, network.network_cards(QEMU))
     if connected is None or wanted.capture is None:
         return connected
-    _create(wanted.capture)
     return [*connected, *network.capture(wanted.capture)]
 
 

@@ -6,7 +6,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,8 @@ from metaos.boot.questions import judge
 from metaos.errors import Exit
 from metaos.match.system import read_system
 from metaos.pattern.patterns import load
-from tests.boot.test_run import free_port, wait_for_line
+from tests.boot.started import METAOS, free_port, wait_for_line
 
-START = [sys.executable, "-c", "from metaos.cli import main; main()"]
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 ACCEL = ("--accel", "tcg")
 SLOT_7 = (
@@ -38,7 +36,7 @@ pytestmark = pytest.mark.qemu
 
 def metaos(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*START, *map(str, words)],
+        [*METAOS, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -109,7 +107,7 @@ def test_on_another_machine_the_failure_shows_what_the_guard_says(
 def running(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
     """`metaos run`, interrupted at the end, which must end it well."""
     with subprocess.Popen(
-        [*START, "run", *map(str, words), *ACCEL],
+        [*METAOS, "run", *map(str, words), *ACCEL],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -150,12 +148,13 @@ def test_a_person_at_a_shell_is_answered(image: Path, tmp_path: Path) -> None:
     assert echoed and echoed[0][UDP].sport == 7 and bytes(echoed[0][UDP].payload)[:3] == b"hi\n"
 
 
-def test_frames_over_datagrams(image: Path) -> None:
+def test_frames_over_datagrams(image: Path, tmp_path: Path) -> None:
     patterns = load([resources.PATTERNS])
     given = given_of(read_system().interface, CARD)
     questions, _ = plan(("udp.echo",), patterns.services, patterns.layouts, given, seed=1)
     question = next(q for q in questions if q.answers and q.payload == 333)
-    with running(image, "--net", "dgram") as process:
+    capture = tmp_path / "frames.pcap"
+    with running(image, "--net", "dgram", "--pcap", capture) as process:
         assert process.stderr is not None
         ports: list[int] = []
         while not ports:
@@ -166,7 +165,10 @@ def test_frames_over_datagrams(image: Path) -> None:
         theirs, ours = ports
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
             end.bind(("127.0.0.1", ours))
-            assert judge(question, until_answered(end, question.sent, theirs)) == ""
+            answered = until_answered(end, question.sent, theirs)
+            assert judge(question, answered) == ""
+    frames = [bytes(packet) for packet in rdpcap(str(capture))]
+    assert frames.index(question.sent) < frames.index(answered)
 
 
 def test_two_cards_on_one_network_for_a_person(tmp_path: Path) -> None:

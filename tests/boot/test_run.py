@@ -1,23 +1,20 @@
 """The command lines of `run` and `test`, and their behaviour in QEMU with a talking stub."""
 
 import os
-import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from metaos.boot import network
-from metaos.boot.run import Wanted, command_text
+from metaos.boot.run import Wanted, command_text, run
 from metaos.boot.run import test as examine
 from metaos.errors import Exit, MetaosError
+from tests.boot.started import free_port, processes, start, wait_for_line
 from tests.boot.stub import emulator, stub_image
 
-METAOS = [sys.executable, "-c", "from metaos.cli import main; main()"]
 CARD = next(iter(sorted(network.parse_cards('Network devices:\nname "e1000", bus PCI\n'))))
 MACHINE = ("-M", "pc", "-m", "32", "-nodefaults", "-device", CARD)
 
@@ -102,8 +99,9 @@ def test_frames_are_captured(tmp_path: Path) -> None:
     assert f"filter-dump,id=capture0,netdev=net0,file={tmp_path}/a.pcap" in line
     with pytest.raises(MetaosError, match="needs a network"):
         command_text(wanted(image, net="none", capture=tmp_path / "a.pcap"))
+    assert not (tmp_path / "a.pcap").exists(), "a dry run writes nothing"
     with pytest.raises(MetaosError, match="cannot write"):
-        command_text(wanted(image, capture=tmp_path / "no" / "a.pcap"))
+        run(wanted(image, capture=tmp_path / "no" / "a.pcap"), lambda _: None)
 
 
 def test_a_machine_without_a_card_runs_without_a_network(tmp_path: Path) -> None:
@@ -121,49 +119,6 @@ def test_a_machine_without_a_card_cannot_be_tested(tmp_path: Path) -> None:
             boot_seconds=1,
             progress=lambda _: None,
         )
-
-
-def processes(marker: Path) -> list[int]:
-    """The processes whose command line names `marker`."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                line = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(marker) in line:
-                found.append(int(folder.name))
-    return found
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*METAOS, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for_line(process: subprocess.Popen[str], text: str, seconds: float = 30) -> None:
-    assert process.stdout is not None
-    end = time.monotonic() + seconds
-    seen = b""
-    while text.encode() not in seen:
-        left = end - time.monotonic()
-        ready = select.select([process.stdout], [], [], max(left, 0))[0]
-        piece = os.read(process.stdout.fileno(), 4096) if ready else b""
-        assert piece, seen
-        seen += piece
 
 
 @pytest.mark.qemu
