@@ -16,6 +16,7 @@ from capstone import x86
 from metaos.link.manifest import Manifest
 from metaos.verify.decode import Ledger, Line, Step
 from metaos.verify.memory import Atlas
+from metaos.verify.privileged import privileged, wrong
 from metaos.verify.report import Transfers, Violation
 from metaos.verify.semantics import CONDITIONS
 from metaos.verify.walk import Walk
@@ -29,18 +30,16 @@ _MOVES = """mov movabs movzx movsx movsxd movbe lea xchg bswap cbw cwde cdqe cwd
     shl sal shr sar rol ror rcl rcr shld shrd bt bts btr btc bsf bsr popcnt lzcnt tzcnt
     andn bextr blsi blsmsk blsr bzhi mulx pdep pext rorx sarx shlx shrx adcx adox nop"""
 STRINGS = [s + w for s in ("stos", "movs") for w in "bwdq"]
-PORTS = [s + w for s in ("ins", "outs") for w in "bwd"] + ["in", "out"]
-OTHERS = ["cpuid", "mfence", "lfence", "sfence"]
+FENCES = ["mfence", "lfence", "sfence"]
 ALLOWED = frozenset(
     [
         *_MOVES.split(),
         *STRINGS,
-        *PORTS,
-        *OTHERS,
+        *FENCES,
         *(f"{k}{c}" for k in ("cmov", "set") for c in CONDITIONS),
     ]
 )
-"""Privileged among these: the ports, and `mov cr3`, which has its own rule below."""
+"""None of these is privileged: those that are have a table of their own (privileged.py)."""
 
 _CONTROL = {
     x86.X86_GRP_JUMP,
@@ -50,9 +49,6 @@ _CONTROL = {
     x86.X86_GRP_IRET,
     x86.X86_GRP_BRANCH_RELATIVE,
 }
-_SYSTEM = range(x86.X86_REG_CR0, x86.X86_REG_DR15 + 1)
-_SEGMENTS = {x86.X86_REG_CS, x86.X86_REG_DS, x86.X86_REG_ES, x86.X86_REG_FS}
-_SEGMENTS |= {x86.X86_REG_GS, x86.X86_REG_SS}
 _REPEAT, _OPERAND_SIZE = 0xF3, 0x66
 
 
@@ -69,23 +65,24 @@ def check_flow(line: Line, book: Ledger) -> Iterator[Violation]:
         return
     *body, last = line.steps
     for step in body:
-        yield from (broken(step.offset, message) for message in _wrong(step))
+        yield from (broken(step.offset, message) for message in _wrong(line.name, step))
     if line.undecoded < 0:
         yield from (broken(last.offset, message) for message in _wrong_end(line, last))
 
 
-def _wrong(step: Step) -> Iterator[str]:
+def _wrong(phase: str, step: Step) -> Iterator[str]:
     """What forbids this instruction anywhere but at the end."""
-    insn = step.insn
-    if _CONTROL & set(insn.groups):
+    if _CONTROL & set(step.insn.groups):
         yield f"control transfer: {step.text}"
         return
-    if step.mnemonic not in ALLOWED:
-        yield f"instruction not on the list: {step.text}"
-        return
-    for message in (_odd_prefix(step), _odd_register(step), _bit_string(step)):
-        if message:
-            yield f"{message}: {step.text}"
+    if privileged(step):
+        messages = [wrong(phase, step)]
+    elif step.mnemonic in ALLOWED:
+        messages = []
+    else:
+        messages = ["instruction not on the list"]
+    messages += [_odd_prefix(step), _stack(step), _bit_string(step)]
+    yield from (f"{message}: {step.text}" for message in messages if message)
 
 
 def _odd_prefix(step: Step) -> str:
@@ -99,18 +96,8 @@ def _odd_prefix(step: Step) -> str:
     return ""
 
 
-def _odd_register(step: Step) -> str:
-    """Control, debug and segment registers: only CR3 may be written, and RSP may not be."""
+def _stack(step: Step) -> str:
     insn = step.insn
-    for number, operand in enumerate(insn.operands):
-        if operand.type != x86.X86_OP_REG:
-            continue
-        register = operand.reg
-        if register in _SEGMENTS:
-            return "segment register"
-        load = step.mnemonic == "mov" and number == 0 and register == x86.X86_REG_CR3
-        if register in _SYSTEM and not load:
-            return "control register"
     written = {insn.reg_name(r) for r in insn.regs_access()[1]}
     return "changes the stack pointer" if written & {"rsp", "esp", "sp", "spl"} else ""
 
