@@ -14,6 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Op, Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Window
+from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine
 from metaos.lower.known import fail
 from metaos.lower.places import device_places, platform_places, ports, windows
@@ -35,7 +36,7 @@ from metaos.lower.text import (
 )
 from metaos.lower.turn import Splice, Turn
 from metaos.lower.values import Frame
-from metaos.lower.work import GENERATED, Work, clock_ticks, config_access
+from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import carried_by, roles
 from metaos.probe.machine import Machine
@@ -87,8 +88,9 @@ def lower(bindings: Bindings) -> Lowered:
     program, datum = stepper("init", sayable, then="wipe", ticks=ticks, config=config)
     work.programs.append(program)
     work.data.append(datum)
-    _steady(work)
-    _report(work)
+    _steady(work, ticks)
+    _report(work, ticks)
+    _tell_time(work, ticks)
     device_places(work)
     return Lowered(
         bindings,
@@ -156,23 +158,44 @@ def card_services(
         yield device, Services(carried, bindings.patterns.layouts, mine)
 
 
-def _steady(work: Work) -> None:
+def _steady(work: Work, ticks: Ticks | None) -> None:
     for device, services in card_services(work.bindings, work.carriers()):
-        _turn(work, device, "steady", services, None)
+        _turn(work, device, "steady", services, None, ticks)
     for device in work.others():
-        _turn(work, device, "steady", _no_frames, None)
+        _turn(work, device, "steady", _no_frames, None, ticks)
     banner = _banner(work)
     if banner is None:
         return
     for device in work.consoles():
         cursor = device.symbol("banner.at")
-        _turn(work, device, "steady", _no_frames, Shown(banner, cursor))
+        _turn(work, device, "steady", _no_frames, Shown(banner, cursor), ticks)
 
 
-def _turn(work: Work, device: DevicePlan, phase: str, frames: Splice, text: Shown | None) -> None:
+def _tell_time(work: Work, ticks: Ticks | None) -> None:
+    """A phase in which somebody looks at the time begins with reading the clock."""
+    found = clock_of(work)
+    if found is None or ticks is None:
+        return
+    device, clock = found
+    for phase in times_told(work.programs):
+        builder = Builder(device.address, phase)
+        with builder.at(clock.span):
+            tell_time(builder, ticks)
+        first = next(n for n, p in enumerate(work.programs) if p.phase == phase)
+        work.programs.insert(first, builder.finish())
+
+
+def _turn(
+    work: Work,
+    device: DevicePlan,
+    phase: str,
+    frames: Splice,
+    text: Shown | None,
+    ticks: Ticks | None,
+) -> None:
     """A device's turn in a phase: its program, and the constants that it sends to ports."""
     builder = Builder(device.address, phase)
-    turn = Turn(device, builder, frames, text)
+    turn = Turn(device, builder, frames, text, ticks)
     turn.lower()
     work.programs.append(builder.finish())
     work.data += turn.constants.data(device.address, phase)
@@ -201,7 +224,7 @@ def _banner(work: Work) -> str | None:
     return "banner"
 
 
-def _report(work: Work) -> None:
+def _report(work: Work, ticks: Ticks | None) -> None:
     """The report's writer, then the consoles; a machine without consoles just parks."""
     consoles = work.consoles()
     builder = Builder(PLATFORM, "report")
@@ -214,7 +237,7 @@ def _report(work: Work) -> None:
     work.programs.append(builder.finish())
     for device in consoles:
         shown = Shown(REPORT, device.symbol("report.at"))
-        _turn(work, device, "report", _no_frames, shown)
+        _turn(work, device, "report", _no_frames, shown, ticks)
 
 
 def _no_frames(builder: Builder, frame: Frame) -> tuple[Op, Op]:

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from metaos.link.manifest import PortRange
 from metaos.link.parts import PHASES, Fill, Place, Window
+from metaos.lower.clock import BEGINS, EVERY, NOW, Ticks, times_told
 from metaos.lower.initial import fills
 from metaos.lower.plan import DevicePlan, TablePlan
 from metaos.lower.rows import Row
-from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess, Ticks
+from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
-from metaos.lower.work import GENERATED, MEMORY, Work
+from metaos.lower.work import GENERATED, MEMORY, Work, clock_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 
@@ -89,15 +90,23 @@ def _table_fills(device: DevicePlan, table: TablePlan) -> tuple[Fill, ...]:
 
 
 def _extra_places(work: Work, device: DevicePlan, used: set[str], phases: tuple[str, ...]) -> None:
+    def add(symbol: str, size: int, where: tuple[str, ...]) -> None:
+        span = device.pattern.span
+        work.places.append(Place(symbol, device.address, size, 4, True, (), span, where))
+
     for name, size, where in (
         ("port.latch", 8, phases),
         ("banner.at", 1, ("steady",)),
         ("report.at", 1, ("report",)),
     ):
-        symbol = device.symbol(name)
-        if symbol in used:
-            span = device.pattern.span
-            work.places.append(Place(symbol, device.address, size, 4, True, (), span, where))
+        if device.symbol(name) in used:
+            add(device.symbol(name), size, where)
+    for symbol in sorted(x for x in used if x.startswith(device.symbol(EVERY))):
+        add(symbol, 8, phases)
+    found, told = clock_of(work), times_told(work.programs)
+    if found is not None and found[0] is device and told:
+        span = found[1].span
+        work.places.append(Place(NOW, device.address, 8, 8, True, BEGINS, span, told))
 
 
 def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Window, ...]:
@@ -153,6 +162,8 @@ def ports(work: Work, ticks: Ticks | None, config: ConfigAccess | None) -> tuple
             phases: tuple[str, ...] = ("guard", "steady", "report")
         elif device.pattern.one(s.Access):
             phases = ("guard", "init")
+        elif device.pattern.one(s.Clock):
+            phases = ("init", *times_told(work.programs))
         elif any(isinstance(n, s.Turn) for n in walk(device.pattern.items)):
             phases = ("init", "steady")
         else:

@@ -13,6 +13,7 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op, Program
 from metaos.link.parts import Datum, DatumLine
+from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
 from metaos.lower.rows import FULL, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
@@ -23,20 +24,6 @@ SPARE = "rows.spare"
 PLATFORM = "platform"
 _FIRST = Row("mem32.test", Cell(0, SPARE), Cell(0), 0, 0, 0, PLATFORM, Span("generated", 1, 1, 2))
 """Passes always: before it the clock has not been read, so that no wait may come first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ticks:
-    """A counter that bounds waiting: its port, width and rate."""
-
-    port: int
-    port_bits: int
-    bits: int
-    hertz: int
-
-    def of(self, nanoseconds: int) -> int:
-        """Ticks in a time, rounded up."""
-        return -(-nanoseconds * self.hertz // 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,10 +348,9 @@ class _Stepper:
         limit = self.columns["limit"]
         if self.ticks is None or not any(c.value for c in limit.cells):
             return b.const(1, 1)
-        now = b.input(b.const(self.ticks.port, 16), self.ticks.port_bits)
-        since = b.sub(b.resize(now, 32), b.load(32, LAST))
-        since = b.and_(since, b.const((1 << self.ticks.bits) - 1, 32))
-        b.store(b.resize(now, 32), LAST)
+        now = b.resize(read(b, self.ticks), 32)
+        since = self.ticks.since(b, now, b.load(32, LAST))
+        b.store(now, LAST)
         elapsed = b.add(b.load(32, ELAPSED), since)
         b.store(b.select(passed, b.const(0, 32), elapsed), ELAPSED)
         return b.ule(self.column("limit"), elapsed)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.accesses import Cond, Element, Num, Text, Value
+from metaos.lower.clock import BEGUN, EVERY, Ticks, due
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
 from metaos.lower.values import Frame, Values
@@ -23,10 +24,17 @@ class Turn(Values):
     """Lowers the steps of one turn."""
 
     def __init__(
-        self, plan: DevicePlan, builder: Builder, frames: Splice, text: Text | None
+        self,
+        plan: DevicePlan,
+        builder: Builder,
+        frames: Splice,
+        text: Text | None,
+        ticks: Ticks | None = None,
     ) -> None:
         super().__init__(plan, builder, text)
         self.frames = frames
+        self.ticks = ticks
+        self.periods = 0
 
     def lower(self) -> None:
         """Lower the pattern's turn, if it has one."""
@@ -53,6 +61,8 @@ class Turn(Values):
                 self.swap(left, right, self.both(guard, self.condition(own)))
             case s.When(guard=own, body=body):
                 self.steps(body, self.both(guard, self.condition(own)))
+            case s.Every():
+                self.every(step, guard)
             case s.Offer():
                 self.offer(step, guard)
             case s.Take(character=character, some=some):
@@ -69,6 +79,19 @@ class Turn(Values):
                 self.move(step, self.both(guard, self.condition(step.guard)))
             case s.Order():
                 self.b.fence()
+
+    def every(self, step: s.Every, guard: Cond) -> None:
+        """What is due waits for the guard around it; what is late is done once."""
+        if self.ticks is None:
+            raise fail(step.span, "E0467", "no clock on this machine tells the time")
+        if self.ticks.of(step.period) >= BEGUN:
+            raise fail(step.span, "E0469", "the clock does not count as far as that")
+        symbol = self.plan.symbol(f"{EVERY}{self.periods}")
+        self.periods += 1
+        time = due(self.b, self.ticks, symbol, step.period)
+        own = self.both(guard, Cond((time.holds,)))
+        time.again(self.b, self.gate(own))
+        self.steps(step.body, own)
 
     def let(self, step: s.Let, guard: Cond) -> None:
         if step.guard is None:

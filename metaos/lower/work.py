@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from metaos.errors import Span
 from metaos.ir.program import Program
 from metaos.link.parts import Datum, Place
+from metaos.lower.clock import Ticks
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan
-from metaos.lower.stepper import ConfigAccess, Ticks
+from metaos.lower.stepper import ConfigAccess
 from metaos.lower.text import Texts
 from metaos.match.bind import Bindings, offers
 from metaos.pattern import syntax as s
@@ -54,13 +55,20 @@ def config_access(work: Work) -> ConfigAccess | None:
     return None
 
 
+def clock_of(work: Work) -> tuple[DevicePlan, s.Clock] | None:
+    """The device that tells the time, and how it does."""
+    found = ((device, device.pattern.one(s.Clock)) for device in work.plans)
+    return next(((device, clock) for device, clock in found if clock is not None), None)
+
+
 def clock_ticks(work: Work) -> Ticks | None:
-    for device in work.plans:
-        clock = device.pattern.one(s.Clock)
-        if clock is not None:
-            register = _port_of(device, clock.register)
-            return Ticks(register.number, register.bits, clock.bits, clock.hertz)
-    return None
+    """The counter that tells the time, if the machine has one."""
+    found = clock_of(work)
+    if found is None:
+        return None
+    device, clock = found
+    register = _port_of(device, clock.register)
+    return Ticks(register.number, register.bits, clock.bits, clock.hertz)
 
 
 def _port_of(device: DevicePlan, node: s.Expr) -> RegisterPlan:

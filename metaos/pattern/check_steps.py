@@ -237,8 +237,11 @@ class Flow:
                     self.write(step)
                 case s.Swap():
                     self.swap(step)
-                case s.When():
-                    self.when(step)
+                case s.When(guard=guard):
+                    self.typer.condition(guard)
+                    self.guards(step.body)
+                case s.Every():
+                    self.every(step)
                 case s.Offer():
                     self.offer(step)
                 case s.Move():
@@ -277,11 +280,17 @@ class Flow:
             self.typer.fits(step.default, kind.bits, step.name)
         self.name(step.name, kind, step)
 
-    def when(self, step: s.When) -> None:
-        self.typer.condition(step.guard)
+    def every(self, step: s.Every) -> None:
+        if not step.period:
+            hint = "leave 'every' out: a turn is made again and again"
+            self.typer.say("E0227", "no time passes in 0", step.span, hint)
+        self.guards(step.body)
+
+    def guards(self, body: tuple[s.Step, ...]) -> None:
+        """Steps that happen or not, all of them."""
         pages, outer = self.pages, self.guarded
         self.guarded = True
-        self.steps(step.body)
+        self.steps(body)
         self.guarded = outer
         self.pages = merged(pages, self.pages)
 

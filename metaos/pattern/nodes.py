@@ -160,6 +160,10 @@ class Nodes(FakeNodes):
     def when(self, meta: Any, c: list[Any]) -> s.Step:
         return s.When(c[0], tuple(c[1:]), self.span(meta))
 
+    def every(self, meta: Any, c: list[Any]) -> s.Step:
+        period = self.value(c[0]) * NANOSECONDS[c[1]]
+        return s.Every(period, tuple(c[2:]), self.span(meta))
+
     def offer(self, meta: Any, c: list[Any]) -> s.Step:
         frame, length, least, guard, answered, answer_length = c
         skip: s.Expr | None = None

@@ -181,6 +181,15 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Every:
+    """Guards each access inside: it happens once in `period` ns."""
+
+    period: int
+    body: tuple[Step, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """Services are spliced here: `length` bytes at `frame` + `skip` are answered in place or not.
 
@@ -238,7 +247,7 @@ class Order:
     span: Span
 
 
-Step = Let | Write | Swap | When | Offer | Take | Advance | Move | Order
+Step = Let | Write | Swap | When | Every | Offer | Take | Advance | Move | Order
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ram, run
 from metaos.ir.program import Program
 from metaos.link.parts import Datum
+from metaos.lower.clock import Ticks
 from metaos.lower.rows import FULL, Cell, Row
 from metaos.lower.stepper import (
     CURSOR,
@@ -23,7 +24,6 @@ from metaos.lower.stepper import (
     SPARE,
     Column,
     ConfigAccess,
-    Ticks,
     _columns,
     _kinds,
     stepper,
@@ -61,7 +61,7 @@ class World:
 
     def read(self, place: int, width: int) -> int:
         """As a region of memory, or as ports: their numbers are apart from the window's."""
-        if place == TIMER.port and width == TIMER.port_bits:
+        if place == TIMER.place and width == TIMER.width:
             return self.time
         if place == CONFIG.data:
             self.log.append(("config.read", self.selected))

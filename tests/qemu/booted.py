@@ -61,6 +61,14 @@ class Booted:
             self.said += piece.decode("latin-1")
         return line
 
+    def read_all(self) -> None:
+        """Read what the serial console has said, without waiting for more."""
+        while select.select([self.serial], [], [], 0)[0]:
+            piece = os.read(self.serial, 1 << 16)
+            if not piece:
+                return
+            self.said += piece.decode("latin-1")
+
     def _line_with(self, text: str) -> str | None:
         whole = self.said.rpartition("\n")[0]
         return next((x.strip("\r") for x in whole.split("\n") if text in x), None)
