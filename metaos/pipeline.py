@@ -23,7 +23,7 @@ from metaos.ir.program import Program
 from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.link.link import link
-from metaos.link.manifest import Provenance, Served
+from metaos.link.manifest import ConfigSpace, Provenance, Served
 from metaos.link.parts import Datum, Parts
 from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
@@ -37,7 +37,7 @@ from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
 from metaos.pattern.patterns import Patterns, load
-from metaos.probe.machine import Machine
+from metaos.probe.machine import Machine, domain
 from metaos.probe.qemu import probe_qemu
 from metaos.verify.laws import verify
 from metaos.verify.report import Report
@@ -288,10 +288,23 @@ def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...])
     return Provenance(
         devices=(own, *served),
         ports=lowered.ports,
+        config=_config_space(lowered, bindings.machine),
+        lent=dict(lowered.lent),
         cpu_features=features,
         tools={"llvm": llvm_version()},
         system=bindings.system,
         emulator=bindings.machine.emulator,
+    )
+
+
+def _config_space(lowered: Lowered, machine: Machine) -> ConfigSpace | None:
+    """How the image reaches configuration space, and what is in it."""
+    access = lowered.config
+    if access is None:
+        return None
+    functions = tuple(f.address for f in machine.functions if not domain(f.address))
+    return ConfigSpace(
+        select=access.select, data=access.data, enable=access.enable, functions=functions
     )
 
 

@@ -157,16 +157,32 @@ class PortRange(Struct, frozen=True, kw_only=True):
     phases: tuple[str, ...]
 
 
+class ConfigSpace(Struct, frozen=True, kw_only=True):
+    """How configuration space is reached, and which functions of the machine are in it.
+
+    `enable` | bus << 16 | device << 11 | function << 8 | register goes to the port `select`;
+    the four ports from `data` on are the register then. `functions` are addresses, "00:03.0".
+    """
+
+    select: int
+    data: int
+    enable: int
+    functions: tuple[str, ...]
+
+
 class Provenance(Struct, frozen=True, kw_only=True):
     """What the linker cannot know but the manifest says: passed through as it is.
 
     `tools` are versions by name; `cpu_features` the target features in LLVM's spelling;
     `facts` link-time facts by path in the machine file; `ports` all I/O ports that the code
-    may touch.
+    may touch. `lent` names places, windows and ports that others than their device may use,
+    and who.
     """
 
     devices: tuple[Served, ...] = ()
     ports: tuple[PortRange, ...] = ()
+    config: ConfigSpace | None = None
+    lent: dict[str, tuple[str, ...]] = {}
     cpu_features: tuple[str, ...] = ()
     tools: dict[str, str] = {}
     facts: dict[str, str] = {}

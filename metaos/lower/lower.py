@@ -6,8 +6,8 @@ code uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from metaos.emit.target import CpuFeature
 from metaos.ir.build import Builder
@@ -17,7 +17,7 @@ from metaos.link.parts import Datum, DatumLine, Place, Window
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine
 from metaos.lower.known import fail
-from metaos.lower.places import device_places, platform_places, ports, windows
+from metaos.lower.places import device_places, lent, platform_places, ports, windows
 from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.platform import feature_row, function_guards, init_rows, memory_row, sequence_rows
 from metaos.lower.rows import Row
@@ -58,6 +58,7 @@ class Lowered:
     texts: Texts
     config: ConfigAccess | None
     init_rows: tuple[Row, ...] = ()
+    lent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _plan(binding: Binding, bindings: Bindings) -> DevicePlan:
@@ -92,6 +93,7 @@ def lower(bindings: Bindings) -> Lowered:
     _report(work, ticks)
     _tell_time(work, ticks)
     device_places(work)
+    owned = ports(work)
     return Lowered(
         bindings,
         tuple(work.plans),
@@ -99,12 +101,13 @@ def lower(bindings: Bindings) -> Lowered:
         tuple(work.places),
         windows(work, [*console_rows, *guard_rows], rows),
         tuple(work.data),
-        ports(work, ticks, config),
+        owned,
         tuple(console_rows),
         tuple(guard_rows),
         work.texts,
         config,
         tuple(rows),
+        lent(owned, ticks, config),
     )
 
 

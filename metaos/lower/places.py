@@ -153,7 +153,16 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
     return tuple(result)
 
 
-def ports(work: Work, ticks: Ticks | None, config: ConfigAccess | None) -> tuple[PortRange, ...]:
+def lent(
+    ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
+) -> dict[str, tuple[str, ...]]:
+    """The ports that the platform's own code uses: the clock, and configuration space."""
+    used = {ticks.port} if ticks is not None else set()
+    used |= {config.select, config.data} if config is not None else set()
+    return {one.name: (PLATFORM,) for one in ranges if one.base in used}
+
+
+def ports(work: Work) -> tuple[PortRange, ...]:
     consoles = work.consoles()
     result = []
     for device in work.plans:

@@ -29,20 +29,31 @@ def explore(line: Line, atlas: Atlas, ground: Ground) -> Walk:
     end = max((len(data) for data in atlas.data.values()), default=0)
     seen: set[int] = {0}
     pending = [0]
-    found: dict[tuple[object, ...], Access] = {}
+    found: dict[tuple[object, ...], tuple[Access, list[int]]] = {}
+    remembered: set[str] = set()
     loads: dict[tuple[int, Value], tuple[Step, Value]] = {}
     while pending:
-        start = known(pending.pop())
-        one = walk(line, atlas, ground, {(cursor.linear, cursor.size): start})
+        row = pending.pop()
+        one = walk(line, atlas, ground, {(cursor.linear, cursor.size): known(row)})
         new = _next_cursors(one, cursor)
         if new is None or len(seen | new) > MOST_ROWS or max(new, default=0) > end:
             return plain
         pending += sorted(new - seen)
         seen |= new
-        found |= {_key(access): access for access in one.accesses}
+        for access in one.accesses:
+            rows = found.setdefault(_key(access), (access, []))[1]
+            if row not in rows[-1:]:
+                rows.append(row)
+        remembered |= one.remembered
         loads |= {(step.offset, value): (step, value) for step, value in one.roots}
-    ordered = sorted(found.values(), key=lambda access: access.step.offset)
-    return Walk(tuple(ordered), tuple(loads.values()), len(seen))
+    ordered = sorted(found.values(), key=lambda item: item[0].step.offset)
+    return Walk(
+        tuple(access for access, _ in ordered),
+        tuple(loads.values()),
+        len(seen),
+        tuple(tuple(rows) for _, rows in ordered),
+        frozenset(remembered),
+    )
 
 
 def _touches(access: Access, place: Symbol) -> bool:
@@ -70,4 +81,5 @@ def _key(access: Access) -> tuple[object, ...]:
         access.write,
         access.count,
         access.stored,
+        access.selected,
     )

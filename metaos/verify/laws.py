@@ -22,6 +22,7 @@ from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
 from metaos.verify.guarded import check_bounds, check_features, largest_counts
 from metaos.verify.memory import Atlas, atlas_of
+from metaos.verify.owners import check_owners, check_present
 from metaos.verify.pages import check_pages
 from metaos.verify.places import Resolved, resolve
 from metaos.verify.report import Report, Touches, Violation
@@ -92,6 +93,17 @@ def _places(proof: Proof) -> Iterable[Violation]:
         yield from one.unresolved
 
 
+def _present(proof: Proof) -> Iterable[Violation]:
+    return check_present(proof.image.manifest)
+
+
+def _owners(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        manifest = proof.image.manifest
+        found = check_owners(one.line, one.resolved, one.atlas, manifest, proof.book)
+        yield from dict.fromkeys(found)  # what every row does is said once
+
+
 def _account(proof: Proof) -> Iterable[Violation]:
     return check_account(proof.image)
 
@@ -109,7 +121,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
     Law(2, "branch-free", (_flow, _change, _pages, _tables)),
-    Law(3, "only what is there", (_places,)),
+    Law(3, "only what is there", (_places, _present, _owners)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),
     Law(6, "reproducible", (), "two builds compared"),
@@ -139,7 +151,9 @@ def verify(image: Image) -> Report:
 def follow(image: Image) -> Proof:
     """Decode and walk every phase of an image whose form is sound."""
     manifest, book = image.manifest, ledger(image)
-    ground = Ground(manifest.roots, manifest.symbol(manifest.next).linear)
+    config = manifest.provenance.config
+    select = config.select if config is not None else -1
+    ground = Ground(manifest.roots, manifest.symbol(manifest.next).linear, select=select)
     lines = [(line, atlas_of(image, line.name)) for line in straight_lines(image)]
     memory, problem = loaded_memory(image)
     _, walks = settle(lines, ground, manifest, memory, explore)

@@ -14,7 +14,7 @@ bound the bytes do not show is only counted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.ir.program import SHADOW
 from metaos.link.manifest import Manifest, PortRange
@@ -33,14 +33,27 @@ _TURNS = (-3, -2, -1, 1, 2, 3)
 class Resolved:
     """An access and what it can reach; `gated` if it may reach a shadow or nothing instead.
 
-    `bounded` is None for an address without an index.
+    `bounded` is None for an address without an index. `hits` and `ports` are what it reaches,
+    shadows left out; `rows` the cursors of the rows that make it, if rows do.
     """
 
     access: Access
-    devices: tuple[str, ...]
-    device_memory: bool
     gated: bool
-    bounded: bool | None
+    bounded: bool | None = None
+    hits: tuple[Located, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    rows: tuple[int, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Who owns what it reaches."""
+        owners = {h.symbol.device for h in self.hits} | {p.device for p in self.ports}
+        return tuple(sorted(owners))
+
+    @property
+    def device_memory(self) -> bool:
+        """Whether it can reach a device: a window or a port."""
+        return self.access.kind == "port" or any(h.symbol.kind == "window" for h in self.hits)
 
 
 def resolve(
@@ -50,13 +63,13 @@ def resolve(
     ports = tuple(p for p in manifest.provenance.ports if line.name in p.phases)
     resolved: list[Resolved] = []
     violations: list[Violation] = []
-    for access in walked.accesses:
+    for number, access in enumerate(walked.accesses):
         offset = access.step.offset
         if access.kind == "port":
             one, messages = _port(access, ports)
         else:
             one, messages = _memory(access, atlas)
-        resolved.append(one)
+        resolved.append(replace(one, rows=walked.at[number] if walked.at else ()))
         span = book.span(line.file_offset(offset))
         violations += [
             Violation(LAW, line.place(offset), f"{access.step.text}: {message}", span)
@@ -79,9 +92,7 @@ def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
         messages.append("its index may leave the place it is written to")
     real = [h for h in hits if not h.shadow]
     gated = len(found) > len(real) or _may_skip(access)
-    devices = sorted({h.symbol.device for h in real})
-    device_memory = any(h.symbol.kind == "window" for h in real)
-    return Resolved(access, tuple(devices), device_memory, gated, bounded), messages
+    return Resolved(access, gated, bounded, hits=tuple(real)), messages
 
 
 def _undeclared(access: Access, found: dict[int, Located | None], atlas: Atlas) -> Iterator[str]:
@@ -122,9 +133,9 @@ def _may_skip(access: Access) -> bool:
 def _port(access: Access, ports: tuple[PortRange, ...]) -> tuple[Resolved, list[str]]:
     """Port accesses have no shadow: a guarded one repeats zero times."""
     messages: list[str] = []
-    owners: set[str] = set()
+    owners: list[PortRange] = []
     if access.count == NEVER:
-        return Resolved(access, (), True, True, None), messages
+        return Resolved(access, gated=True), messages
     if not access.address.exact:
         messages.append("its port cannot be told from the bytes")
     else:
@@ -133,8 +144,8 @@ def _port(access: Access, ports: tuple[PortRange, ...]) -> tuple[Resolved, list[
             if owner is None:
                 messages.append(f"touches port {port:#x}, which nothing declares in this phase")
             else:
-                owners.add(owner.device)
-    return Resolved(access, tuple(sorted(owners)), True, _may_skip(access), None), messages
+                owners.append(owner)
+    return Resolved(access, _may_skip(access), ports=tuple(owners)), messages
 
 
 def _owner(port: int, size: int, ports: tuple[PortRange, ...]) -> PortRange | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from math import gcd
 
 from metaos.ir.program import SHADOW
@@ -32,6 +33,8 @@ _ROUNDS_EXACT, _ROUNDS = 3, 12
 _WIPE = "wipe"
 _POINTER = 4
 """Smaller elements cannot hold an address."""
+SHIFTED = ">>"
+"""In the name of a symbol that is a place's address without its lowest bits."""
 
 
 def settle(
@@ -43,12 +46,8 @@ def settle(
     """
     phases = tuple(phases)
     walks = [follow(line, atlas, ground) for line, atlas in phases]
-    pairs = [
-        (access, atlas)
-        for one, (_, atlas) in zip(walks, phases, strict=True)
-        for access in one.accesses
-    ]
-    cells = dict(_beginning(manifest, pairs, memory))
+    ground = _untold(phases, walks, ground, manifest, memory, follow)
+    cells = dict(_beginning(manifest, _pairs(walks, phases), memory, ground.told))
     for round_ in range(_ROUNDS):
         ground = ground.with_cells(cells)
         for i, (line, atlas) in enumerate(phases):
@@ -63,17 +62,52 @@ def settle(
     )
 
 
+def _pairs(walks: list[Walk], phases: tuple[Phase, ...]) -> list[tuple[Access, Atlas]]:
+    """Every access with the atlas of its phase."""
+    return [
+        (access, atlas)
+        for one, (_, atlas) in zip(walks, phases, strict=True)
+        for access in one.accesses
+    ]
+
+
+def _untold(
+    phases: tuple[Phase, ...],
+    walks: list[Walk],
+    ground: Ground,
+    manifest: Manifest,
+    memory: Memory,
+    follow: Follow,
+) -> Ground:
+    """Know which places devices are told of, and follow again what relied on one of them.
+
+    Each round tells of more places or is the last, so it ends.
+    """
+    while True:
+        told = ground.told | _told(manifest, _pairs(walks, phases), memory)
+        if told == ground.told:
+            return ground
+        ground = replace(ground, told=told)
+        for i, (line, atlas) in enumerate(phases):
+            if walks[i].remembered & told:
+                walks[i] = follow(line, atlas, ground)
+
+
+def _places(manifest: Manifest) -> list[Symbol]:
+    """RAM places by address."""
+    found = (s for s in manifest.symbols if s.kind == "place" and s.linear == s.physical)
+    return sorted(found, key=lambda s: s.linear)
+
+
 def _beginning(
-    manifest: Manifest, pairs: list[tuple[Access, Atlas]], memory: Memory
+    manifest: Manifest,
+    pairs: list[tuple[Access, Atlas]],
+    memory: Memory,
+    told: frozenset[str],
 ) -> Iterator[tuple[str, Cell]]:
     """The places that can be followed, with what the loader leaves in them."""
-    places = sorted(
-        (s for s in manifest.symbols if s.kind == "place" and s.linear == s.physical),
-        key=lambda s: s.linear,
-    )
     sizes = _element_sizes(pairs)
-    told = _told(places, pairs, memory)
-    for symbol in places:
+    for symbol in _places(manifest):
         size = sizes.get(symbol.name)
         if size is None or symbol.name in told or symbol.size % size:
             continue
@@ -98,8 +132,9 @@ def _element_sizes(pairs: list[tuple[Access, Atlas]]) -> dict[str, int | None]:
     return sizes
 
 
-def _told(places: list[Symbol], pairs: list[tuple[Access, Atlas]], memory: Memory) -> set[str]:
-    """Places of which an address is stored, sent or preset somewhere."""
+def _told(manifest: Manifest, pairs: list[tuple[Access, Atlas]], memory: Memory) -> frozenset[str]:
+    """Places of which an address is stored, sent or preset somewhere, whole or shifted."""
+    places = _places(manifest)
     starts = [symbol.linear for symbol in places]
 
     def owner(number: int) -> str:
@@ -108,6 +143,7 @@ def _told(places: list[Symbol], pairs: list[tuple[Access, Atlas]], memory: Memor
         return places[at].name if inside else ""
 
     told = {owner(n) for a, _ in pairs if a.write and a.size >= _POINTER for n in a.stored.bases}
+    told |= {s.name.partition(SHIFTED)[0] for s in manifest.symbols if SHIFTED in s.name}
     # What only wipe maps is the start's code and rows: nothing reads it as data of a place,
     # and bytes of code now and then look like an address.
     kept = [s for s in places if s.phases != (_WIPE,)]
@@ -118,7 +154,7 @@ def _told(places: list[Symbol], pairs: list[tuple[Access, Atlas]], memory: Memor
             word = held[at : at + _POINTER]
             if word != b"\0\0\0\0":
                 told.add(owner(int.from_bytes(word, "little")))
-    return told
+    return frozenset(told - {""})
 
 
 def _grown(

@@ -41,7 +41,8 @@ class Access:
 
     `address` is the linear address, or the port; `size` one unit's width; `count` how many
     units a repeated string instruction makes (None: exactly one); `stored` what is written
-    where the address is no shadow.
+    where the address is no shadow. `selected`, of a port: what configuration space was last
+    told to select.
     """
 
     step: Step
@@ -52,15 +53,22 @@ class Access:
     write: bool
     count: Value | None = None
     stored: Value = ANY
+    selected: Value = ANY
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """All accesses in order, and what each `mov cr3` can load. `rows`: 0 if it reads none."""
+    """All accesses in order, and what each `mov cr3` can load. `rows`: 0 if it reads none.
+
+    `at` are, for each access, the cursors of the rows that make it; empty without rows.
+    `remembered` are the places of which a word was used that this turn had stored there.
+    """
 
     accesses: tuple[Access, ...]
     roots: tuple[tuple[Step, Value], ...]
     rows: int = 0
+    at: tuple[tuple[int, ...], ...] = ()
+    remembered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +81,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ground:
-    """What every walk stands on: the listed roots, the place `next`, what places can hold."""
+    """What every walk stands on: the listed roots, the place `next`, what places can hold.
+
+    `select` is the port that selects what of configuration space is accessed, -1 for none. `told`
+    are places that devices know of: what they hold may change between two instructions.
+    """
 
     roots: tuple[int, ...]
     next_place: int
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    select: int = -1
+    told: frozenset[str] = frozenset()
 
     def with_cells(self, cells: Mapping[str, Cell]) -> Ground:
         return replace(self, cells=cells)
@@ -92,7 +106,8 @@ def walk(line: Line, atlas: Atlas, ground: Ground, words: Words | None = None) -
     walker = Walker(atlas, ground, words)
     for step in line.steps:
         walker.take(step)
-    return Walk(tuple(walker.accesses), tuple(walker.roots))
+    remembered = frozenset(walker.remembered)
+    return Walk(tuple(walker.accesses), tuple(walker.roots), remembered=remembered)
 
 
 class Walker:
@@ -103,6 +118,8 @@ class Walker:
         self.accesses: list[Access] = []
         self.roots: list[tuple[Step, Value]] = []
         self.flags: Flags | None = None
+        self.remembered: set[str] = set()
+        self._selected = ANY
         self._atlas = atlas
         self._ground = ground
         self._words: Words = dict(words or {})
@@ -215,6 +232,7 @@ class Walker:
             (linear,) = address.bases
             for whole in (8, 4, 2, 1):
                 if whole >= size and (linear, whole) in self._words:
+                    self.remembered.add(self._private(linear, size))
                     return narrow(self._words[linear, whole], size * 8)
             if linear == self._ground.next_place and size in (4, 8):
                 return narrow(known(*self._ground.roots), size * 8)
@@ -254,7 +272,8 @@ class Walker:
         if address.exact and len(address.bases) == 1:
             (linear,) = address.bases
             self._forget(linear, linear + size)
-            self._words[linear, size] = value
+            if self._private(linear, size):
+                self._words[linear, size] = value
             return
         for linear in address.bases:
             located = self._atlas.find(linear, 1)
@@ -263,6 +282,14 @@ class Walker:
             elif not located.shadow:
                 start = located.symbol.linear
                 self._forget(start, start + located.symbol.size)
+
+    def _private(self, linear: int, size: int) -> str:
+        """The place that holds all of this, if no device knows of it; else empty."""
+        located = self._atlas.find(linear, size)
+        if located is None or located.shadow or located.symbol.kind != "place":
+            return ""
+        name = located.symbol.name
+        return "" if name in self._ground.told else name
 
     def _forget(self, start: int, end: int) -> None:
         for at, size in [key for key in self._words if key[0] < end and start < sum(key)]:
@@ -280,9 +307,12 @@ class Walker:
         count = self.registers.read("rcx") if repeated else None
         if kind in ("ins", "outs"):
             port = self.registers.read("dx")
+            reads, writes, now = kind == "ins", kind == "outs", self._selected
             self.accesses.append(
-                Access(self._step, "port", port, size, kind == "ins", kind == "outs", count)
+                Access(self._step, "port", port, size, reads, writes, count, selected=now)
             )
+            if writes and count != known(0):
+                self._select(port, ANY)
         for letter, register in (("r", "rsi"), ("w", "rdi")):
             if letter not in STRINGS[kind]:
                 continue
@@ -303,11 +333,23 @@ class Walker:
 
     def _port(self, name: str, insn: Any) -> None:
         number, data = insn.operands if name == "out" else reversed(insn.operands)
-        self.accesses.append(
-            Access(self._step, "port", self.read(number), data.size, name == "in", name == "out")
-        )
+        port, size, now = self.read(number), data.size, self._selected
         if name == "in":
-            self.write(data, unknown(data.size * 8))
+            self.accesses.append(Access(self._step, "port", port, size, True, False, selected=now))
+            self.write(data, unknown(size * 8))
+            return
+        sent = self.read(data)
+        self.accesses.append(
+            Access(self._step, "port", port, size, False, True, stored=sent, selected=now)
+        )
+        self._select(port, sent if size == 4 else ANY)
+
+    def _select(self, port: Value, sent: Value) -> None:
+        """Note what a port is told that may be the one that selects of configuration space."""
+        if port == known(self._ground.select):
+            self._selected = sent
+        elif any(port.holds(self._ground.select + byte) for byte in range(4)):
+            self._selected = ANY
 
     def _unknown(self, insn: Any) -> None:
         """Note the accesses, then forget whatever the instruction writes."""

@@ -18,20 +18,30 @@ from metaos.errors import Span
 from metaos.link.image import Image, pack_image
 from metaos.link.layout import CODE_END
 from metaos.link.link import link
-from metaos.link.manifest import AccountEntry, Manifest, PortRange, Provenance, Served
+from metaos.link.manifest import AccountEntry, ConfigSpace, Manifest, PortRange, Provenance, Served
 from metaos.link.parts import PHASES, Datum, DatumLine, Parts, Place, Window
 from metaos.link.phases import CHANGE_LENGTH, JMP_LENGTH
+from metaos.lower.stepper import PLATFORM
 from metaos.verify.decode import straight_lines
 
 SHADOW = 1 << 30
-CARD, UART = "00:03.0", "com.0"
+CARD, UART, BUS = "00:03.0", "com.0", "pci"
+OTHER = "00:04.0"
+"""A function that is there and that nothing drives."""
 SPAN = Span("net/card.pattern", 7, 3, 9)
 FACT = "functions.00:03.0.device"
 STRIDE, MEMORY, PORT = 12, 1, 2
 ROWS_LENGTH = 3 * STRIDE
 PAGES = (0, 0x3000)
 
-PLACES = (("next", 8), ("rows.cursor", 4), ("rx", 256), ("head", 8), ("bytes", 8))
+PLACES = (
+    ("next", 8),
+    ("rows.cursor", 4),
+    ("rx", 256),
+    ("head", 8),
+    ("bytes", 8),
+    ("com.0.latch", 64),
+)
 
 
 def assemble(text: str, address: int = 0) -> bytes:
@@ -48,35 +58,55 @@ def placed(text: str, after: int) -> bytes:
     return assemble(text, CODE_END - after - length)
 
 
-def _code(phase: str, text: bytes) -> Code:
-    return Code(CARD, phase, text, (), (Line(0, len(text), SPAN, True),))
+def _code(device: str, phase: str, text: bytes) -> Code:
+    return Code(device, phase, text, (), (Line(0, len(text), SPAN, True),))
 
 
 def _full(name: str) -> str:
     return name if "." in name or name == "next" else f"{CARD}.{name}"
 
 
+def _owner(name: str) -> str:
+    if name in ("next", "rows.cursor"):
+        return PLATFORM
+    return UART if name.startswith(UART) else CARD
+
+
 @cache
-def linked(guard: bytes, steady: bytes, rows: bytes, features: tuple[str, ...]) -> Image:
-    """Link the code of two phases (without their ends) and the rows."""
-    places = tuple(
-        Place(_full(n), CARD if n != "next" else "", size, 8, True, (), SPAN) for n, size in PLACES
-    )
+def linked(
+    guard: bytes, steady: bytes, rows: bytes, features: tuple[str, ...], uart: int = 0
+) -> Image:
+    """Link the code of two phases (without their ends) and the rows.
+
+    The last `uart` bytes of steady are the UART's.
+    """
+    own = len(steady) - uart
+    turns = [_code(CARD, "steady", steady[:own]), _code(UART, "steady", steady[own:])]
+    places = tuple(Place(_full(n), _owner(n), size, 8, True, (), SPAN) for n, size in PLACES)
     row_lines = tuple(
         DatumLine(at, at + STRIDE, CARD, "row", SPAN, (FACT,)) for at in range(0, len(rows), STRIDE)
     )
     both = ("guard", "steady")
     provenance = Provenance(
         devices=(
+            Served(address=PLATFORM, pattern="generated"),
             Served(address=CARD, pattern="net/card", offers=True),
             Served(address=UART, pattern="console/uart"),
+            Served(address=BUS, pattern="platform/bus"),
         ),
-        ports=(PortRange(name="uart", base=0x3F8, length=8, device=UART, phases=both),),
+        ports=(
+            PortRange(name="card", base=0x3F8, length=8, device=CARD, phases=both),
+            PortRange(name="uart", base=0x2F8, length=8, device=UART, phases=both),
+            PortRange(name="select", base=0xCF8, length=4, device=BUS, phases=both),
+            PortRange(name="data", base=0xCFC, length=4, device=BUS, phases=both),
+        ),
+        config=ConfigSpace(select=0xCF8, data=0xCFC, enable=1 << 31, functions=(CARD, OTHER)),
+        lent={"select": (PLATFORM, CARD), "data": (PLATFORM, CARD)},
         cpu_features=features,
         facts={FACT: "0x100e"},
     )
     parts = Parts(
-        codes=(_code("guard", guard), _code("steady", steady)),
+        codes=(_code(PLATFORM, "guard", guard), *(turn for turn in turns if turn.text)),
         places=places,
         windows=(Window(f"{CARD}.csr", CARD, 0xFEB00000, 0x20000, PAGES, PHASES, SPAN),),
         data=(Datum("rows.guard", ("guard",), rows, 16, (), row_lines),),
@@ -90,6 +120,7 @@ _SYMBOLS = {s.name: s.linear for s in linked(b"\x90", b"\x90", bytes(36), ()).ma
 NEXT, CURSOR, ROWS = _SYMBOLS["next"], _SYMBOLS["rows.cursor"], _SYMBOLS["rows.guard"]
 TABLE, HEAD, BYTES = (_SYMBOLS[f"{CARD}.{name}"] for name in ("rx", "head", "bytes"))
 WINDOW = _SYMBOLS[f"{CARD}.csr"]
+LATCH = _SYMBOLS[f"{UART}.latch"]
 ROOTS = {phase: _SYMBOLS[f"root.{phase}"] for phase in ("guard", "wipe", "steady")}
 ROW_LIST = ((WINDOW, TABLE, MEMORY), (0x3F8, 0x41, PORT), (WINDOW + 0x3818, 2, MEMORY))
 ROW_DATA = b"".join(struct.pack("<III", *row) for row in ROW_LIST)
@@ -122,7 +153,7 @@ GUARD = f"""
     mov dword ptr [{CURSOR:#x}], eax
     mov qword ptr [{NEXT:#x}], rsi
 """
-STEADY = f"""
+CARD_STEADY = f"""
     movzx eax, byte ptr [{HEAD:#x}]
     xor ecx, ecx
     mov edx, {SHADOW:#x}
@@ -131,13 +162,16 @@ STEADY = f"""
     mov dword ptr [rcx + {WINDOW + 0x3818:#x}], eax
     mov byte ptr [rax + rcx + {TABLE + 12:#x}], 0
     add byte ptr [rcx + {HEAD:#x}], 16
+"""
+UART_STEADY = f"""
     test ecx, ecx
     sete cl
     movzx ecx, cl
-    mov edx, 0x3f8
-    mov esi, {BYTES:#x}
+    mov edx, 0x2f8
+    mov esi, {LATCH:#x}
     rep outsb dx, byte ptr [rsi]
 """
+STEADY = CARD_STEADY + UART_STEADY
 STEADY_TURN, GUARD_TURN = 15, 29
 
 
@@ -149,10 +183,14 @@ def handmade(
     steady_bytes: bytes | None = None,
     features: tuple[str, ...] = (),
 ) -> Image:
-    """Assemble and link the two phases; `*_bytes` replace what would be assembled."""
+    """Assemble and link the two phases; `*_bytes` replace what would be assembled.
+
+    A steady turn that ends in `UART_STEADY` has that part from the UART, all else is the card's.
+    """
     first = placed(guard, CHANGE_LENGTH) if guard_bytes is None else guard_bytes
     turn = placed(steady, JMP_LENGTH) if steady_bytes is None else steady_bytes
-    return linked(first, turn, ROW_DATA, features)
+    last = len(assemble(UART_STEADY)) if steady.endswith(UART_STEADY) else 0
+    return linked(first, turn, ROW_DATA, features, 0 if steady_bytes is not None else last)
 
 
 def reseal(

@@ -7,9 +7,11 @@ import pytest
 
 from metaos.errors import MetaosError
 from metaos.link.image import Image
+from metaos.lower.stepper import PLATFORM
 from metaos.verify.audit import measure, render
 from metaos.verify.why import why
 from tests.verify.handmade import (
+    BUS,
     CARD,
     GUARD_TURN,
     ROWS,
@@ -36,8 +38,8 @@ def test_audit_measures_what_is_there() -> None:
     repeats = [(place.split("+")[0], count) for place, count in report.largest_repeats.items()]
     assert ("steady", 1) in repeats and ("guard", 1) in repeats
     assert all(count > 1 for phase, count in repeats if phase == "wipe")
-    assert [d.address for d in report.devices] == [CARD, UART]
-    card = report.devices[0]
+    assert [d.address for d in report.devices] == [PLATFORM, CARD, UART, BUS]
+    card = report.devices[1]
     assert card.content == sum(card.kinds.values()) <= card.bytes
     assert report.violations == () and report.exit_code == 0
 

@@ -36,6 +36,7 @@ from tests.verify.handmade import (
     STEADY_TURN,
     STRIDE,
     TABLE,
+    UART,
     WINDOW,
     assemble,
     handmade,
@@ -298,7 +299,7 @@ def test_law_2_wants_the_first_root_to_be_guards() -> None:
         ("mov eax, 0xb8000\nmov word ptr [rax], cx", "touches 0xb8000"),
         ("mov dword ptr [rdi], eax", "cannot be told from the bytes"),
         (f"mov rdi, qword ptr [{TABLE:#x}]\nmov dword ptr [rdi], eax", "cannot be told"),
-        ("mov dx, 0xcf8\nin eax, dx", "port 0xcf8"),
+        ("mov dx, 0xcf0\nin eax, dx", "port 0xcf0"),
         ("in al, 0x60", "port 0x60"),
         ("mov edx, 0x3fc\nout dx, ax\nmov edx, 0x3ff\nout dx, ax", "port 0x3ff"),
         ("out dx, al", "port cannot be told"),
@@ -371,10 +372,10 @@ def test_law_3_refuses_a_write_to_read_only_data() -> None:
 
 def test_law_3_knows_which_phase_may_use_what() -> None:
     image = handmade()
-    ports = (PortRange(name="uart", base=0x3F8, length=8, device="com.0", phases=("guard",)),)
+    ports = (PortRange(name="uart", base=0x2F8, length=8, device=UART, phases=("guard",)),)
     manifest = image.manifest
     provenance = msgspec.structs.replace(manifest.provenance, ports=ports)
-    broken(with_manifest(image, provenance=provenance), 3, "steady+", "touches port 0x3f8")
+    broken(with_manifest(image, provenance=provenance), 3, "steady+", "touches port 0x2f8")
     window = msgspec.structs.replace(manifest.symbol("00:03.0.csr"), phases=("guard",))
     symbols = tuple(window if s.name == window.name else s for s in manifest.symbols)
     broken(with_manifest(image, symbols=symbols), 3, "steady+", "nothing declares")

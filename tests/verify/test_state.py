@@ -98,3 +98,36 @@ def test_a_hull_holds_every_number_and_keeps_their_step() -> None:
     assert all(whole.holds(n) for n in numbers)
     assert hull(known(1, 5), 8) == known(1, 5)
     assert hull(Value(frozenset({0, 200, 3, 9, 11}), 100, 1), 8) == unknown(8)
+
+
+FOLLOWED = f"""
+    mov eax, {TABLE:#x}
+    mov ebx, {HEAD:#x}
+    mov qword ptr [rbx], rax
+    {{told}}
+    mov rdi, qword ptr [rbx]
+    mov byte ptr [rdi], 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "sound"),
+    [
+        ("nop", True),
+        (f"mov dword ptr [{WINDOW:#x}], {HEAD:#x}", False),
+        (f"mov dword ptr [{WINDOW:#x}], {HEAD + 4:#x}", False),
+        (f"mov dword ptr [{TABLE:#x}], {HEAD:#x}", False),
+        (f"mov dword ptr [{WINDOW:#x}], {BYTES:#x}", True),
+    ],
+)
+def test_a_number_that_lies_where_a_card_can_write_is_not_known(told: str, sound: bool) -> None:
+    """What the turn itself stored there a moment ago may be another number when it is loaded."""
+    found = messages(turn(FOLLOWED.format(told=told)))
+    assert bool(found) != sound
+    assert all("its address cannot be told" in message for message in found)
+
+
+def test_what_a_register_was_given_is_not_what_it_reads() -> None:
+    through = f"mov dword ptr [{WINDOW:#x}], {BYTES:#x}\nmov eax, dword ptr [{WINDOW:#x}]\n"
+    (message,) = messages(turn(through + "mov byte ptr [rax], 1"))
+    assert "its address cannot be told" in message
