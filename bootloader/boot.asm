@@ -4,9 +4,10 @@
 ;
 ; It knows no device: BIOS calls and the processor only. Sector 0 is loaded at 0x7C00 by the
 ; firmware; the rest of the image is read to 0x8000. Then, in 32-bit mode without paging:
-; zero one region of RAM, copy the packed pieces, apply the fills (page tables and RAM's
-; initial values), and enter long mode at guard's last instructions, which load CR3 with
-; guard's own root: from guard's first instruction on, low memory is not mapped.
+; zero one region of RAM, copy the packed pieces, apply the fills (page tables, interrupt gates
+; and RAM's initial values), and enter long mode with the image's own descriptor tables. It ends at
+; guard's last instructions, which load CR3 with guard's own root: from guard's first
+; instruction on, low memory is not mapped.
 ;
 ; The linker gives, as %defines, all in bytes and physical unless said otherwise:
 ;   SECTORS       sectors to read after the first
@@ -14,6 +15,8 @@
 ;   PACKED        where the packed pieces lie after loading
 ;   STACK         initial stack pointer, in a RAM place
 ;   HANDOVER      linear address of guard's `mov eax, [next]; mov cr3, rax; jmp`
+;   GDTR, IDTR    where the pointers to the image's own GDT and IDT lie
+;   CODE, TASK    selectors in that GDT: 64-bit code, and the task-state segment
 ;   GUARD_PT      guard's page table for the code region, the third 2 MiB
 ;   ENTRY_1, 4..6 2 MiB page-directory entries that map `next` (0: not present)
 ;   DEPOSIT       RAM word for the memory size, in KiB above 1 MiB (may be absent)
@@ -164,9 +167,20 @@ protected:
         mov     eax, bootstrap
         mov     cr3, eax
         mov     esp, STACK
-        mov     eax, 1 << 31 | 1 << 16 | 1 << 4 | 1 ; CR0.PG, WP, ET, PE
+        lgdt    [GDTR]
+        lidt    [IDTR]
+        mov     eax, 1 << 31 | 1 << 4 | 1 ; CR0.PG, ET, PE
         mov     cr0, eax
-        jmp     24:dword HANDOVER
+        jmp     CODE:dword long_mode
+
+bits 64
+long_mode:
+        mov     cl, TASK                ; ECX was EFER's number: the rest of CX is 0
+        ltr     cx                      ; marks it busy: before WP
+        bts     eax, 16                 ; CR0.WP
+        mov     cr0, rax
+        mov     eax, HANDOVER
+        jmp     rax
 
 no_disk db "disk read failed", 0
 no_cpu  db "CPU lacks 64-bit mode or NX", 0
@@ -183,7 +197,6 @@ gdt:                                    ; its null entry holds the pointer to it
         dw      0
         dq      0x00CF9B000000FFFF      ; 8: 32-bit code, accessed
         dq      0x00CF93000000FFFF      ; 16: data, accessed
-        dq      0x00209B0000000000      ; 24: 64-bit code, accessed
 .end:
 
         align   16, db 0

@@ -267,6 +267,7 @@ def _parts(
         windows=lowered.windows,
         data=(*lowered.data, *guard_data),
         next=NEXT,
+        trap=lowered.trap,
         memory=tuple(usable),
         deposits=(MEMORY,),
     )

@@ -14,12 +14,15 @@ from msgspec.structs import replace
 
 from metaos.emit.code import Code, Line, Relocation
 from metaos.errors import Problem, Span
+from metaos.link.gates import IDTR, Entries, system_bytes, trap_code
 from metaos.link.layout import PhaseCode, PlacedDatum
-from metaos.link.manifest import AccountEntry
+from metaos.link.manifest import AccountEntry, Gates
 from metaos.link.parts import DatumLine
 from metaos.link.phases import tail
 from metaos.link.symbols import Origin, SymbolTable, relocated
 
+GATES = "descriptor tables"
+"""What the chunk of the gates' page is called; no datum can be called so."""
 _L = TypeVar("_L", Line, DatumLine)
 
 
@@ -60,6 +63,17 @@ def phase_chunk(
             entries.append(AccountEntry(start=start, end=len(data), kind=kind, phase=place.name))
     assert len(data) == place.length
     return Chunk(phase_name(place.name), place.physical, data, tuple(entries)), tuple(problems)
+
+
+def gates_chunk(gates: Gates, to: Entries) -> Chunk:
+    """The page of descriptor tables, up to where fills make the rest."""
+    data, trap = system_bytes(gates, to), len(trap_code(gates, to))
+    own = AccountEntry(start=0, end=trap, kind="trap")
+    between = replace(own, start=trap, end=IDTR, kind="padding")
+    tables = replace(own, start=IDTR, end=len(data), kind="descriptor")
+    return Chunk(
+        GATES, gates.physical, data, tuple(e for e in (own, between, tables) if e.start < e.end)
+    )
 
 
 def datum_chunk(placed: PlacedDatum, symbols: SymbolTable) -> tuple[Chunk, tuple[Problem, ...]]:

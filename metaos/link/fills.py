@@ -3,7 +3,7 @@
     fills, problems = make_fills(parts, plan)
     fills[0]      # (Progression(...), AccountEntry(kind="list", ...))
 
-A place's fills keep their device and source line; page tables and `next` have neither.
+A place's fills keep their device and source line; page tables, gates and `next` have neither.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaos.errors import Problem
+from metaos.link.gates import gate_fills
 from metaos.link.layout import PlacedRam
 from metaos.link.lists import FILL_LENGTH
 from metaos.link.manifest import AccountEntry
 from metaos.link.parts import Fill, Parts
-from metaos.link.plan import Plan
+from metaos.link.plan import Plan, gates_of
 from metaos.link.progressions import LONGEST, Progression, progressions
 
 Listed = tuple[Progression, AccountEntry]
@@ -27,8 +28,10 @@ _OWN = AccountEntry(start=0, end=FILL_LENGTH, kind="list")
 def make_fills(parts: Parts, plan: Plan) -> tuple[tuple[Listed, ...], tuple[Problem, ...]]:
     """All fills, and what is wrong with those of the places."""
     root = plan.symbols["root.guard"].physical
+    gates, to = gates_of(parts, plan)
     words = {**plan.tables.words, plan.symbols[parts.next].physical: root}
     listed: list[Listed] = [(one, _OWN) for one in progressions(words)]
+    listed += [(one, _OWN) for one in gate_fills(gates, to)]
     problems: list[Problem] = []
     for ram in plan.layout.ram:
         for fill in ram.place.fills:

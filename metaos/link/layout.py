@@ -25,6 +25,8 @@ MIB = 1 << 20
 CODE_SLOT = 2
 """The 2 MiB slot of code and read-only data; a free entry of the loader's bootstrap page."""
 DATA_LINEAR = CODE_SLOT * SLOT
+GATES_LINEAR = DATA_LINEAR
+"""The page of descriptor tables and the trap, in every phase; read-only data come behind it."""
 CODE_END = DATA_LINEAR + SLOT
 """One past the last byte of every phase's code."""
 SHADOW_END = 1 << 30
@@ -95,8 +97,9 @@ class PlacedWindow:
 class Layout:
     """Every address of the image. The page tables go right below `frames`.
 
-    `room` is the first usable byte of RAM. The places fill the 2 MiB slots from `base` to
-    `scratch`, zeroed ones first, up to `zero_end`; all slots are mapped in every phase.
+    `room` is the first usable byte of RAM; `frames` is the page of descriptor tables. The places
+    fill the 2 MiB slots from `base` to `scratch`, zeroed ones first, up to `zero_end`; all slots
+    are mapped in every phase.
     `end` is one past the scratch slot and so past all RAM that the image needs.
     """
 
@@ -124,7 +127,7 @@ class Layout:
 
 
 def present_phases(codes: Iterable[Code]) -> tuple[str, ...]:
-    """The phases that have code, and wipe, in execution order.
+    """The phases that have code, and wipe and report, in execution order.
 
     Raises:
         MetaosError: guard or steady has no code, or a code belongs to an unknown phase.
@@ -135,7 +138,7 @@ def present_phases(codes: Iterable[Code]) -> tuple[str, ...]:
     for phase in ("guard", "steady"):
         if phase not in named:
             raise MetaosError(f"nothing to link: no code for the phase '{phase}'")
-    return tuple(phase for phase in ORDER if phase in named | {"wipe"})
+    return tuple(phase for phase in ORDER if phase in named | {"wipe", "report"})
 
 
 def lay_out(parts: Parts, lengths: dict[str, int], tables: int) -> Layout:
@@ -148,12 +151,12 @@ def lay_out(parts: Parts, lengths: dict[str, int], tables: int) -> Layout:
     _refuse_doubles(parts)
     phases = tuple(lengths)
     groups = _data_groups(parts.data, phases)
-    frames = sum(-(-n // PAGE) for n in lengths.values()) + sum(g.pages for g in groups)
+    frames = 1 + sum(-(-n // PAGE) for n in lengths.values()) + sum(g.pages for g in groups)
     room, limit = _first_range(parts.memory)
     wanted = sum(_up(p.size, max(1, p.align)) for p in parts.places) + STACK_SIZE
     base = _first_slot(room, (tables + frames) * PAGE, wanted)
     first_frame = base - frames * PAGE
-    codes, data = _frames(first_frame, lengths, groups)
+    codes, data = _frames(first_frame + PAGE, lengths, groups)
     ram, zero_end = _ram(parts, phases, base)
     scratch = _up(ram[-1].address + ram[-1].place.size, SLOT)
     windows = _windows(parts.windows, phases, _up(scratch + SLOT - base, 2 * SLOT) + base)
@@ -240,7 +243,7 @@ def _frames(
     at = first
     codes: list[PhaseCode] = []
     data: list[PlacedDatum] = []
-    ends = dict.fromkeys(lengths, DATA_LINEAR)
+    ends = dict.fromkeys(lengths, GATES_LINEAR + PAGE)
     for name in FRAME_ORDER:
         if name in lengths:
             codes.append(PhaseCode(name, lengths[name], at))

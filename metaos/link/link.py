@@ -18,8 +18,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from metaos.errors import MetaosError, Problem
-from metaos.link.chunks import Chunk, datum_chunk, phase_chunk, phase_name
+from metaos.link.chunks import GATES, Chunk, datum_chunk, gates_chunk, phase_chunk, phase_name
 from metaos.link.fills import Listed, make_fills
+from metaos.link.gates import CODE, GDT, IDTR, TASK
 from metaos.link.image import SECTOR, Image, pack_image
 from metaos.link.layout import SLOT, STACK
 from metaos.link.lists import FILLS_END, PIECES_END, Piece, pack_fill, pack_piece
@@ -36,7 +37,7 @@ from metaos.link.manifest import (
 )
 from metaos.link.parts import Parts
 from metaos.link.phases import HANDOVER, wipe_code
-from metaos.link.plan import Plan, make_plan
+from metaos.link.plan import Plan, gates_of, make_plan
 from metaos.link.tables import ACCESSED, BIG, DIRTY, PRESENT, WRITABLE
 from metaos.resources import BOOTLOADER
 
@@ -81,6 +82,7 @@ def link(
             missing or fails; the image is longer than one disk read can load.
     """
     _check_deposits(parts)
+    _check_trap(parts)
     low_end = LISTS
     for _ in range(_ROUNDS):
         plan = make_plan(parts, low_end)
@@ -106,6 +108,13 @@ def _check_deposits(parts: Parts) -> None:
             raise MetaosError(f"no 4-byte place '{name}' takes what the loader deposits")
 
 
+def _check_trap(parts: Parts) -> None:
+    sizes = {place.name: place.size for place in parts.places}
+    trap = parts.trap
+    if max(trap.place, trap.wanted, trap.found, trap.site) + 4 > sizes.get(trap.fault, 0):
+        raise MetaosError(f"no place '{trap.fault}' takes what an exception leaves")
+
+
 def _low(offset: int) -> int:
     """The physical address at which the loader finds byte `offset` of the file."""
     return offset + LISTS - FIXED
@@ -114,7 +123,7 @@ def _low(offset: int) -> int:
 def _content(parts: Parts, plan: Plan) -> Content:
     """Lists and pieces with final bytes. Raises MetaosError with every problem found."""
     fills, problems = make_fills(parts, plan)
-    chunks: list[Chunk] = []
+    chunks = [gates_chunk(*gates_of(parts, plan))]
     next_place = plan.symbols[parts.next].linear
     wipe = wipe_code(plan.wiped, next_place, plan.symbols["root.steady"].physical)
     for place in plan.layout.codes:
@@ -223,6 +232,10 @@ def _defines(parts: Parts, plan: Plan, content: Content) -> dict[str, int]:
         "STACK": stack.linear + stack.size,
         "HANDOVER": HANDOVER,
         "GUARD_PT": plan.tables.code_tables["guard"],
+        "GDTR": layout.frames + GDT,
+        "IDTR": layout.frames + IDTR,
+        "CODE": CODE,
+        "TASK": TASK,
         **entries,
     }
     if "memory_kib" in parts.deposits:
@@ -257,6 +270,7 @@ def _manifest(
     parts: Parts, plan: Plan, content: Content, length: int, provenance: Provenance
 ) -> Manifest:
     layout, roots = plan.layout, plan.tables.roots
+    gates, _ = gates_of(parts, plan)
     phases = tuple(
         PhaseMap(
             name=code.name,
@@ -295,6 +309,7 @@ def _manifest(
         symbols=tuple(_with_file(symbol, content) for symbol in plan.symbols.values()),
         windows=windows,
         mappings=plan.mappings,
+        gates=replace(gates, file=content.found[GATES]),
         provenance=provenance,
     )
 

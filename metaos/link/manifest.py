@@ -41,6 +41,8 @@ class AccountEntry(Struct, frozen=True, kw_only=True):
     | row, text, constant, ... | read-only data, as `DatumLine.kind` says |
     | wipe | the linker's own straight line that clears guard, init and the loader |
     | phase change | the linker's tail of a phase: load CR3 from `next`, then the `jmp` |
+    | trap | the linker's straight line from an exception to the report phase |
+    | descriptor | the GDT's and the TSS's entries, and where the GDT and the IDT are |
     | padding | zeros between pieces, to the sector's end, to the file's end |
     | manifest, account, trailer | the container, never loaded |
 
@@ -170,6 +172,27 @@ class ConfigSpace(Struct, frozen=True, kw_only=True):
     functions: tuple[str, ...]
 
 
+class Gates(Struct, frozen=True, kw_only=True):
+    """The page of descriptor tables and its trap: metaos/link/gates.py says what is in it.
+
+    It is mapped at `linear` in every phase. `interrupts` gates, for the vectors from 32, lead to
+    steady's first instruction. The trap fills the four words of the place `fault` at these
+    offsets; the text it names is `in_steady` or `elsewhere`.
+    """
+
+    linear: int
+    physical: int
+    interrupts: int
+    fault: str
+    place: int
+    wanted: int
+    found: int
+    site: int
+    in_steady: int
+    elsewhere: int
+    file: FileRange
+
+
 class Provenance(Struct, frozen=True, kw_only=True):
     """What the linker cannot know but the manifest says: passed through as it is.
 
@@ -214,6 +237,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     symbols: tuple[Symbol, ...]
     windows: tuple[WindowMap, ...]
     mappings: tuple[Mapping, ...]
+    gates: Gates
     provenance: Provenance
 
     def phase(self, name: str) -> PhaseMap:

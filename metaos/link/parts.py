@@ -103,12 +103,30 @@ class Datum:
 
 
 @dataclass(frozen=True, slots=True)
+class Trap:
+    """What an exception leaves for the report phase.
+
+    In the place `fault` at these offsets: the low half of RIP, of CR2, the vector, and `in_steady`
+    or, from another phase, `elsewhere`: the number of the report's text.
+    """
+
+    fault: str
+    place: int
+    wanted: int
+    found: int
+    site: int
+    in_steady: int = 0
+    elsewhere: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """One image's content. `codes` are in execution order within each phase.
 
-    A phase whose codes are absent from `codes` has no page and no root. In every phase
-    but steady, the linker appends the phase change: load CR3 from the 64-bit state place
-    `next`, then the backward jmp; steady gets the jmp alone.
+    Wipe and report are phases even without codes of their own; another phase whose codes are
+    absent from `codes` has no page and no root. In every phase but steady, the linker appends
+    the phase change: load CR3 from the 64-bit state place `next`, then the backward jmp;
+    steady gets the jmp alone.
     `next` is the name of that place; the loader sets it to `root.guard`.
     `memory` are (base, size) of usable RAM from the machine file, ascending.
     `deposits` names the RAM words the loader fills by BIOS ("memory_kib").
@@ -120,4 +138,5 @@ class Parts:
     data: tuple[Datum, ...]
     next: str
     memory: tuple[tuple[int, int], ...]
+    trap: Trap
     deposits: tuple[str, ...] = ()

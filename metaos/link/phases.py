@@ -1,4 +1,4 @@
-"""The linker's own code: the end of every phase, and the whole wipe phase.
+"""The linker's own code: the end of every phase, and the whole wipe phase; gates.py has the trap.
 
 All of it is straight-line and assembled with keystone, which is imported when first used.
 The phase change is
@@ -32,7 +32,7 @@ def tail(phase: str, next_place: int, length: int) -> bytes:
     jmp = b"\xe9" + struct.pack("<i", -length)
     if phase == "steady":
         return jmp
-    change = _assemble(f"mov eax, dword ptr [{next_place}]\nmov cr3, rax")
+    change = assemble(f"mov eax, dword ptr [{next_place}]\nmov cr3, rax")
     assert len(change) + JMP_LENGTH == CHANGE_LENGTH
     return change + jmp
 
@@ -51,10 +51,10 @@ def wipe_code(ranges: Iterable[tuple[int, int]], next_place: int, root: int) -> 
     for start, end in ranges:
         lines += [f"mov edi, {start}", f"mov ecx, {(end - start) // 8}", "rep stosq"]
     lines += [f"mov eax, {root}", f"mov dword ptr [{next_place}], eax"]
-    return _assemble("\n".join(lines))
+    return assemble("\n".join(lines))
 
 
-def _assemble(text: str) -> bytes:
+def assemble(text: str) -> bytes:
     """Intel syntax to bytes. RAX to and from memory has a 64-bit address, mostly of zeros."""
     from keystone import KS_ARCH_X86, KS_MODE_64, Ks
 

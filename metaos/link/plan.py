@@ -13,9 +13,18 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.link.layout import PAGE, WIPED_PHASES, Layout, lay_out, present_phases
+from metaos.link.gates import Entries
+from metaos.link.layout import (
+    GATES_LINEAR,
+    PAGE,
+    STACK,
+    WIPED_PHASES,
+    Layout,
+    lay_out,
+    present_phases,
+)
 from metaos.link.loader import LOW
-from metaos.link.manifest import Mapping, Symbol
+from metaos.link.manifest import FileRange, Gates, Mapping, Symbol
 from metaos.link.parts import Parts
 from metaos.link.phases import tail_length, wipe_length
 from metaos.link.tables import PageTables, build_tables, map_all
@@ -56,6 +65,36 @@ def make_plan(parts: Parts, low_end: int) -> Plan:
             return Plan(layout, built, mappings, wiped, symbols)
         ranges, tables = len(wiped), built.pages
     raise MetaosError("the linker found no stable layout")
+
+
+def gates_of(parts: Parts, plan: Plan) -> tuple[Gates, Entries]:
+    """The page of descriptor tables; its file range is still empty."""
+    trap, symbols, layout = parts.trap, plan.symbols, plan.layout
+    gates = Gates(
+        linear=GATES_LINEAR,
+        physical=layout.frames,
+        interrupts=0,
+        fault=trap.fault,
+        place=trap.place,
+        wanted=trap.wanted,
+        found=trap.found,
+        site=trap.site,
+        in_steady=trap.in_steady,
+        elsewhere=trap.elsewhere,
+        file=FileRange(start=0, end=0),
+    )
+    first = {code.name: code.linear for code in layout.codes}
+    stack = symbols[STACK]
+    to = Entries(
+        steady=first["steady"],
+        report=first["report"],
+        steady_root=symbols["root.steady"].physical,
+        report_root=symbols["root.report"].physical,
+        next_place=symbols[parts.next].linear,
+        fault=symbols[trap.fault].linear,
+        stack_end=stack.linear + stack.size,
+    )
+    return gates, to
 
 
 def _lengths(parts: Parts, phases: tuple[str, ...], ranges: int) -> dict[str, int]:

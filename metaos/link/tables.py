@@ -18,7 +18,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from metaos.link.layout import CODE_END, CODE_SLOT, FRAME_ORDER, PAGE, SHADOW_END, SLOT, Layout
+from metaos.link.layout import (
+    CODE_END,
+    CODE_SLOT,
+    FRAME_ORDER,
+    GATES_LINEAR,
+    PAGE,
+    SHADOW_END,
+    SLOT,
+    Layout,
+)
 from metaos.link.manifest import Mapping
 
 PRESENT, WRITABLE, ACCESSED, DIRTY, BIG = 1, 2, 0x20, 0x40, 0x80
@@ -59,6 +68,7 @@ def map_all(layout: Layout, wiped: Iterable[tuple[int, int]]) -> tuple[Mapping, 
     slots = sorted({linear for m in (ram, *windows) for linear in _slots(m)})
     found = [ram, *windows]
     found += (_mapping(s + SHADOW_END, layout.scratch, SLOT, SLOT, "ws", every) for s in slots)
+    found.append(_mapping(GATES_LINEAR, layout.frames, PAGE, PAGE, "x", every))
     found += _data(layout)
     for code in layout.codes:
         size = code.pages * PAGE
@@ -181,7 +191,8 @@ def _leaf(mapping: Mapping, linear: int) -> int:
     """The entry of the page at `linear`. Accessed and dirty are preset: nothing changes them."""
     frame = mapping.physical if mapping.shadow else mapping.physical + linear - mapping.linear
     leaf = frame | PRESENT | ACCESSED
-    leaf |= WRITABLE | DIRTY if mapping.writable else 0
+    leaf |= WRITABLE if mapping.writable else 0
+    leaf |= DIRTY if mapping.writable or linear == GATES_LINEAR else 0  # `ltr` marks the TSS busy
     leaf |= 0 if mapping.cached else UNCACHED
     leaf |= BIG if mapping.page == SLOT else 0
     in_code = linear // SLOT == CODE_SLOT

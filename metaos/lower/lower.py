@@ -13,7 +13,7 @@ from metaos.emit.target import CpuFeature
 from metaos.ir.build import Builder
 from metaos.ir.program import Op, Program
 from metaos.link.manifest import PortRange
-from metaos.link.parts import Datum, DatumLine, Place, Window
+from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine
 from metaos.lower.known import fail
@@ -25,6 +25,10 @@ from metaos.lower.services import Services
 from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
 from metaos.lower.text import (
     DIGITS,
+    EXCEPTION,
+    FAULT,
+    FAULT_SITE,
+    FAULT_WORDS,
     REPORT,
     TEXT_SIZE,
     TEXTS,
@@ -57,6 +61,7 @@ class Lowered:
     guard_rows: tuple[Row, ...]
     texts: Texts
     config: ConfigAccess | None
+    trap: Trap
     init_rows: tuple[Row, ...] = ()
     lent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -106,9 +111,23 @@ def lower(bindings: Bindings) -> Lowered:
         tuple(guard_rows),
         work.texts,
         config,
+        _trap(work),
         tuple(rows),
         lent(owned, ticks, config),
     )
+
+
+def _trap(work: Work) -> Trap:
+    """What an exception leaves for the report, and the two texts that there are for it."""
+    words = FAULT_WORDS
+    trap = Trap(FAULT, words["place"], words["wanted"], words["found"], FAULT_SITE)
+    if not work.consoles():
+        return trap
+    steady, elsewhere = (
+        work.texts.add(EXCEPTION.format(phase), {}, PLATFORM, GENERATED)
+        for phase in ("steady", "the start")
+    )
+    return replace(trap, in_steady=steady, elsewhere=elsewhere)
 
 
 def guard(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Program, tuple[Datum, ...]]:

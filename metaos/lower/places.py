@@ -26,7 +26,7 @@ def platform_places(work: Work) -> None:
     state(SPARE, 4, ("guard", "init"))
     state(LAST, 4, ("init",))
     state(ELAPSED, 4, ("init",))
-    state(FAULT, FAULT_SIZE, ("guard", "init", "report"))
+    state(FAULT, FAULT_SIZE, ("guard", "init", "report"))  # the trap writes it from any
     state(MEMORY, 4, ("guard",))
 
 

@@ -20,6 +20,8 @@ FAULT = "fault"
 FAULT_WORDS = {"place": 0, "wanted": 4, "found": 8}
 FAULT_SITE = 12
 FAULT_SIZE = 16
+EXCEPTION = "exception {{found:x2}} in {} at {{place:x8}}, CR2 {{wanted:x8}}"
+"""What is said of a processor exception or an NMI, with the phase that it came in."""
 TEXTS, DIGITS = "report.texts", "report.digits"
 REPORT, WRITTEN = "report.text", "report.written"
 """The finished text of a report in RAM, and how much of it there is."""

@@ -10,7 +10,8 @@ from metaos.link.manifest import AccountEntry, FileRange
 from metaos.verify.report import Violation
 
 LAW = 4
-LINKER = ("loader", "list", "padding", "wipe", "phase change")
+_LINKED = ("list", "padding", "wipe", "phase change", "trap", "descriptor")
+LINKER = ("loader", *_LINKED)
 CONTAINER = ("manifest", "account", "trailer", "padding")
 NO_DATA = (*LINKER, *CONTAINER, "code")
 
@@ -52,7 +53,7 @@ def span_of(entry: AccountEntry) -> Span | None:
 
 def _poor(entry: AccountEntry) -> bool:
     """Whether an entry that must name a source line names none."""
-    if entry.kind in ("list", "padding", "wipe", "phase change", *CONTAINER):
+    if entry.kind in (*_LINKED, *CONTAINER):
         return False
     return not entry.file or entry.line < 1 or (entry.kind == "code" and not entry.device)
 

@@ -20,6 +20,7 @@ from metaos.verify.decode import Ledger, Line, ledger, straight_lines
 from metaos.verify.explore import explore
 from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
+from metaos.verify.gates import check_gates
 from metaos.verify.guarded import check_bounds, check_features, largest_counts
 from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.owners import check_owners, check_present
@@ -88,6 +89,10 @@ def _tables(proof: Proof) -> Iterable[Violation]:
     return check_tables(proof.image, proof.memory, proof.unloadable)
 
 
+def _gates(proof: Proof) -> Iterable[Violation]:
+    return () if proof.unloadable else check_gates(proof.image, proof.memory)
+
+
 def _places(proof: Proof) -> Iterable[Violation]:
     for one in proof.phases:
         yield from one.unresolved
@@ -120,7 +125,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
-    Law(2, "branch-free", (_flow, _change, _pages, _tables)),
+    Law(2, "branch-free", (_flow, _change, _pages, _tables, _gates)),
     Law(3, "only what is there", (_places, _present, _owners)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from metaos.ir.program import SHADOW
 from metaos.link.layout import CODE_END, DATA_LINEAR
-from metaos.link.manifest import Manifest, Mapping, PhaseMap, Symbol
+from metaos.link.manifest import Gates, Manifest, Mapping, PhaseMap, Symbol
 from metaos.verify.report import Violation
 
 LAW = 2
@@ -32,7 +32,7 @@ def _phase(phase: PhaseMap, manifest: Manifest) -> Iterator[str]:
     for a, b in pairwise(own):
         if a.linear + a.size > b.linear:
             yield f"{b.linear:#x} is mapped twice"
-    yield from _code(phase, [m for m in own if m.executable])
+    yield from _code(phase, manifest.gates, [m for m in own if m.executable])
     for one in own:
         if one.executable and one.writable:
             yield f"{one.linear:#x} is writable and executable"
@@ -41,10 +41,11 @@ def _phase(phase: PhaseMap, manifest: Manifest) -> Iterator[str]:
     yield from _symbols(phase, manifest, own)
 
 
-def _code(phase: PhaseMap, executable: list[Mapping]) -> Iterator[str]:
-    """Exactly the phase's own code pages are executable, and at their place."""
+def _code(phase: PhaseMap, gates: Gates, executable: list[Mapping]) -> Iterator[str]:
+    """Exactly the phase's own code pages and the trap's are executable, and at their place."""
     first = phase.code_linear // _PAGE * _PAGE
     wanted = {first + _PAGE * i: page for i, page in enumerate(phase.code_pages)}
+    wanted[gates.linear] = gates.physical
     for one in executable:
         for step in range(0, min(one.size, CODE_END), one.page):
             linear = one.linear + step

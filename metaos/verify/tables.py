@@ -77,7 +77,7 @@ def check_tables(image: Image, memory: Memory, unloadable: str) -> tuple[Violati
         violations += [Violation(LAW, place, message) for message in messages]
     for phase in manifest.phases:
         place = f"page tables of {phase.name}"
-        guarded = tables | set(_lasting_code(phase, manifest))
+        guarded = tables | {manifest.gates.physical, *_lasting_code(phase, manifest)}
         violations += [
             Violation(LAW, place, message) for message in _unprotected(leaves[phase.name], guarded)
         ]

@@ -6,11 +6,32 @@ It stands for an image where `run` and `test` themselves are looked at.
 from pathlib import Path
 
 from metaos.link.image import SECTOR, pack_image, write_image
-from metaos.link.manifest import SCHEMA, AccountEntry, FileRange, Manifest, Provenance, Served
+from metaos.link.manifest import (
+    SCHEMA,
+    AccountEntry,
+    FileRange,
+    Gates,
+    Manifest,
+    Provenance,
+    Served,
+)
 from metaos.match.system import System
 from metaos.probe.machine import Emulator, Origin
 
 CARD = Served(address="00:02.0", pattern="none", offers=True, interface="10.0.2.15/24")
+GATES = Gates(
+    linear=0,
+    physical=0,
+    interrupts=0,
+    fault="",
+    place=0,
+    wanted=0,
+    found=0,
+    site=0,
+    in_steady=0,
+    elsewhere=0,
+    file=FileRange(start=0, end=0),
+)
 SYSTEM = System(name="stub", address="10.0.2.15/24", services=("arp",))
 
 # mov si, text; next: lodsb; test al, al; jz stop; mov dx, 0x3F8; out dx, al; jmp next
@@ -46,6 +67,7 @@ def stub_image(
         symbols=(),
         windows=(),
         mappings=(),
+        gates=GATES,
         provenance=Provenance(devices=(CARD,), system=system, emulator=emulator),
     )
     account = [AccountEntry(start=0, end=SECTOR, kind="loader")]

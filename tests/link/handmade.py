@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from metaos.emit.code import Code, Line, Relocation
 from metaos.errors import Span
 from metaos.link.manifest import Provenance, Served
-from metaos.link.parts import PHASES, Datum, DatumLine, Fill, Parts, Place, Window
+from metaos.link.parts import PHASES, Datum, DatumLine, Fill, Parts, Place, Trap, Window
 
 CARD = "00:03.0"
 SPAN = Span("net/card.pattern", 7, 3, 9)
@@ -75,9 +75,11 @@ PLACES = (
     place("next", 8),
     place("memory_kib", 4),
     place("trace", 64),
+    place("fault", 16),
     place("ring", 256, fills=(Fill(0, 16, 16, 0, 2048, "buffers"), Fill(8, 16, 16, 0xA0, 1))),
     place("buffers", 32 * 2048, zero=False, align=16),
 )
+TRAP = Trap("fault", 0, 4, 8, 12, 1, 2)
 WINDOWS = (
     Window("csr", CARD, 0xFEBC0000, 0x20000, (0, 0x3000, 0x5000), ("init", "steady"), SPAN),
     Window("screen", "vga", 0xB8000, 0x8000, (0,), ("init", "steady", "report"), SPAN),
@@ -104,7 +106,7 @@ def codes() -> tuple[Code, ...]:
 
 def parts(**fields: object) -> Parts:
     """Five phases, places, windows and data, for a machine of 48 MiB."""
-    base = Parts(codes(), PLACES, WINDOWS, DATA, "next", RAM_48M, ("memory_kib",))
+    base = Parts(codes(), PLACES, WINDOWS, DATA, "next", RAM_48M, TRAP, ("memory_kib",))
     return replace(base, **fields)  # type: ignore[arg-type]
 
 

@@ -113,6 +113,7 @@ def test_account(image: Image) -> None:
     assert len(initial) == 2 and all(e.line == SPAN.line for e in initial)
     assert {e.kind for e in image.account} == {
         *("loader", "list", "code", "row", "wipe", "phase change", "padding"),
+        *("trap", "descriptor"),
         *("manifest", "account", "trailer"),
     }
 
@@ -180,7 +181,7 @@ def test_phases_without_code_have_no_root() -> None:
     few = tuple(c for c in codes() if c.phase in ("guard", "steady"))
     guard = Assembly().store("next", "root.wipe").code("guard")
     image = link(parts(codes=(guard, few[1]), windows=(), data=()), PROVENANCE)
-    assert [p.name for p in image.manifest.phases] == ["guard", "wipe", "steady"]
+    assert [p.name for p in image.manifest.phases] == ["guard", "wipe", "steady", "report"]
 
 
 def test_memory_needed_is_a_symbol() -> None:

@@ -40,7 +40,8 @@ def test_rights(image: Image, phase: str) -> None:
     code = manifest.phase(phase)
     for linear, page in tables_of(image, phase).items():
         in_code = DATA_LINEAR <= linear < CODE_END
-        assert page.executable == (in_code and page.physical in code.code_pages)
+        runs = (*code.code_pages, manifest.gates.physical)
+        assert page.executable == (in_code and page.physical in runs)
         assert page.writable != in_code
 
 
@@ -51,7 +52,7 @@ def test_only_what_is_needed_is_mapped(image: Image) -> None:
     screens, registers = {screen}, {csr, csr + 0x3000, csr + 0x5000}
     data = {name: {symbol(name).linear} for name in ("rows.guard", "rows.init", "text")}
     shadows = shadow | {GIB + window // SLOT * SLOT for window in (csr, screen)}
-    all_phases = ram | shadows | {CODE_END - 4096}
+    all_phases = ram | shadows | {CODE_END - 4096, image.manifest.gates.linear}
     assert set(tables_of(image, "guard")) == all_phases | data["rows.guard"]
     assert set(tables_of(image, "init")) == all_phases | data["rows.init"] | screens | registers
     assert set(tables_of(image, "steady")) == all_phases | screens | registers

@@ -19,7 +19,7 @@ from metaos.link.image import Image, pack_image
 from metaos.link.layout import CODE_END
 from metaos.link.link import link
 from metaos.link.manifest import AccountEntry, ConfigSpace, Manifest, PortRange, Provenance, Served
-from metaos.link.parts import PHASES, Datum, DatumLine, Parts, Place, Window
+from metaos.link.parts import PHASES, Datum, DatumLine, Parts, Place, Trap, Window
 from metaos.link.phases import CHANGE_LENGTH, JMP_LENGTH
 from metaos.lower.stepper import PLATFORM
 from metaos.verify.decode import straight_lines
@@ -41,6 +41,7 @@ PLACES = (
     ("head", 8),
     ("bytes", 8),
     ("com.0.latch", 64),
+    ("fault", 16),
 )
 
 
@@ -112,6 +113,7 @@ def linked(
         data=(Datum("rows.guard", ("guard",), rows, 16, (), row_lines),),
         next="next",
         memory=((0, 0x9FC00), (0x100000, 47 << 20)),
+        trap=Trap(_full("fault"), 0, 4, 8, 12),
     )
     return link(parts, provenance)
 

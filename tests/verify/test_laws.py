@@ -274,8 +274,12 @@ def test_law_2_sees_code_made_writable_or_data_executable_by_one_bit() -> None:
 def test_law_2_sees_code_that_the_loader_puts_elsewhere() -> None:
     image = handmade()
     pieces, _ = read_lists(image.loaded)
-    moved = struct.pack("<I", pieces[0].destination + 0x40)
-    broken(overwrite(image, FIXED, moved), 2, "page tables of", "does not put the phase")
+    tables, code = pieces[:2]
+    moved = struct.pack("<I", code.destination + 0x40)
+    changed = overwrite(image, FIXED + PIECE_LENGTH, moved)
+    broken(changed, 2, "page tables of", "does not put the phase")
+    moved = struct.pack("<I", tables.destination + 0x40)
+    broken(overwrite(image, FIXED, moved), 2, "descriptor tables", "the trap at +0x0")
 
 
 def test_law_2_wants_the_first_root_to_be_guards() -> None:

@@ -87,7 +87,7 @@ def test_every_register_is_what_the_walk_says_it_can_be(seed: int) -> None:
     sets = [f"mov {name}, {pick.choice(CONSTANTS)}" for name in pick.sample(WHOLE, seed % 9)]
     text = "\n".join([*sets, *(line(pick) for _ in range(25))])
     image = handmade(steady_bytes=assemble(text, CODE_END - 0x1000))
-    steady = straight_lines(image)[-1]
+    steady = next(x for x in straight_lines(image) if x.name == "steady")
     walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
     engine: Any = unicorn
     machine = engine.Uc(engine.UC_ARCH_X86, engine.UC_MODE_64)
@@ -155,7 +155,7 @@ def test_each_row_is_walked_by_itself() -> None:
 
 def test_a_spilled_value_is_known_when_it_is_loaded_again() -> None:
     image = handmade(steady="mov ecx, 0x200000\nmov [0x200110], ecx\nmov edx, [0x200110]")
-    steady = straight_lines(image)[-1]
+    steady = next(x for x in straight_lines(image) if x.name == "steady")
     walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
     for step in steady.steps:
         walker.take(step)
@@ -175,7 +175,7 @@ def test_a_condition_follows_a_shift(kind: int, shift: str, said: Value) -> None
     """As a row's kind is tested where its bit has become a count."""
     text = f"mov ecx, {kind}\nmov edx, 5\nmov esi, 7\n{shift}\nmov edi, 0x200110\ncmovne edx, esi"
     image = handmade(steady=text)
-    steady = straight_lines(image)[-1]
+    steady = next(x for x in straight_lines(image) if x.name == "steady")
     walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
     for step in steady.steps:
         walker.take(step)
