@@ -11,6 +11,7 @@ import pytest
 from benchmarks import answers, boot
 from benchmarks.harness import Booted, booted
 from metaos import pipeline
+from metaos.link.gates import GDT, TASK
 from metaos.link.image import Image, write_image
 from metaos.match.system import read_system
 from metaos.probe.store import read_machine
@@ -69,8 +70,14 @@ def test_the_running_machine_is_what_was_proved(image: tuple[Path, Image], tmp_p
         assert register(machine, "RFL") & 1 << 9 == 0, "interrupts are off"
         here = register(machine, "RIP") - steady.code_linear
         assert 0 <= here < steady.code_length
+        gates = built.manifest.gates.physical
+        busy = gates + GDT + TASK + 5  # the loader's `ltr` has marked the TSS so
         for page in lasting_pages(built, proof.memory):
-            assert memory(machine, page, 4096, tmp_path) == proof.memory[page], hex(page)
+            found = bytearray(memory(machine, page, 4096, tmp_path))
+            if page == gates:
+                assert found[busy - page] == 0x8B
+                found[busy - page] = 0x89
+            assert found == proof.memory[page], hex(page)
         for symbol in built.manifest.symbols:
             if symbol.name.startswith("wiped."):
                 held = memory(machine, symbol.physical, symbol.size, tmp_path)
