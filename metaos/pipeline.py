@@ -25,6 +25,7 @@ from metaos.link.image import Image
 from metaos.link.link import link
 from metaos.link.manifest import ConfigSpace, Provenance, Served
 from metaos.link.parts import Datum, Parts
+from metaos.lower.clock import NOW
 from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
@@ -291,6 +292,7 @@ def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...])
         ports=lowered.ports,
         config=_config_space(lowered, bindings.machine),
         lent=dict(lowered.lent),
+        shown=tuple(place.name for place in lowered.places if place.name == NOW),
         cpu_features=features,
         tools={"llvm": llvm_version()},
         system=bindings.system,

@@ -199,13 +199,14 @@ class Provenance(Struct, frozen=True, kw_only=True):
     `tools` are versions by name; `cpu_features` the target features in LLVM's spelling;
     `facts` link-time facts by path in the machine file; `ports` all I/O ports that the code
     may touch. `lent` names places, windows and ports that others than their device may use,
-    and who.
+    and who; `shown` those that all may read.
     """
 
     devices: tuple[Served, ...] = ()
     ports: tuple[PortRange, ...] = ()
     config: ConfigSpace | None = None
     lent: dict[str, tuple[str, ...]] = {}
+    shown: tuple[str, ...] = ()
     cpu_features: tuple[str, ...] = ()
     tools: dict[str, str] = {}
     facts: dict[str, str] = {}

@@ -156,10 +156,15 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
 def lent(
     ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
 ) -> dict[str, tuple[str, ...]]:
-    """The ports that the platform's own code uses: the clock, and configuration space."""
-    used = {ticks.port} if ticks is not None else set()
-    used |= {config.select, config.data} if config is not None else set()
-    return {one.name: (PLATFORM,) for one in ranges if one.base in used}
+    """What of devices the platform's own code uses: the clock, and configuration space."""
+    used = {config.select, config.data} if config is not None else set()
+    names: list[str] = []
+    if ticks is not None and ticks.symbol:
+        names.append(ticks.symbol)
+    elif ticks is not None:
+        used.add(ticks.place)
+    names += [one.name for one in ranges if one.base in used]
+    return dict.fromkeys(names, (PLATFORM,))
 
 
 def ports(work: Work) -> tuple[PortRange, ...]:

@@ -93,13 +93,15 @@ def check_owners(
 
 def _foreign(phase: str, one: Resolved, users: set[str], manifest: Manifest) -> Iterator[str]:
     """What of an access is somebody else's."""
-    lent, access = manifest.provenance.lent, one.access
+    lent, shown = manifest.provenance.lent, manifest.provenance.shown
+    access = one.access
     who = " for ".join(sorted(users, key=lambda user: user != PLATFORM))
     for hit in one.hits:
         symbol = hit.symbol
         if symbol.device in users or users & set(lent.get(symbol.name, ())):
             continue
-        if symbol.device in (NOBODY, PLATFORM) and not access.write:
+        everybodys = symbol.device in (NOBODY, PLATFORM) or symbol.name in shown
+        if everybodys and not access.write:
             continue
         does = "writes" if access.write else "reads"
         yield f"code of {who} {does} {symbol.name}, which is {symbol.device or 'the linker'}'s"

@@ -68,6 +68,15 @@ def test_what_is_lent_may_be_used_by_whom_it_is_lent_to() -> None:
         assert len(said(with_manifest(image, provenance=provenance))) == left
 
 
+def test_what_is_shown_may_be_read_by_all() -> None:
+    provenance = handmade().manifest.provenance
+    shown = msgspec.structs.replace(provenance, shown=(f"{UART}.latch",))
+    for turn, left in ((f"mov al, byte ptr [{LATCH:#x}]", 0), (f"mov byte ptr [{LATCH:#x}], 1", 1)):
+        image = handmade(steady=turn)
+        assert len(said(image)) == 1
+        assert len(said(with_manifest(image, provenance=shown))) == left
+
+
 def row(number: int, place: int, value: int, kind: int) -> Image:
     """The handmade image with another row."""
     image = handmade()
