@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from metaos import cli_build, cli_patterns, cli_probe, console
+from metaos import cli_build, cli_patterns, cli_probe, cli_run, console
 from metaos.cli_build import BUILD, MACHINE
 from metaos.cli_options import (
     PROBE_SECONDS,
@@ -21,7 +21,6 @@ from metaos.cli_options import (
     Accel,
     ImageFile,
     Json,
-    LatestImage,
     MachineFile,
     PatternDirs,
     Quiet,
@@ -31,8 +30,6 @@ from metaos.cli_options import (
     qemu_arguments,
 )
 from metaos.errors import Exit, MetaosError
-
-FORWARD = "7007:7/udp"
 
 _QEMU_VERBS = ("build", "probe", "run", "test")
 
@@ -168,82 +165,8 @@ def diff(
     raise SystemExit(Exit.DONE if serves else Exit.FAILED)
 
 
-@app.command(options_metavar=WITH_QEMU)
-def run(
-    ctx: typer.Context,
-    image: LatestImage = None,
-    net: Annotated[
-        Literal["user", "dgram", "none"], typer.Option(help="The network it is connected to.")
-    ] = "user",
-    forward: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p",
-            "--publish",
-            help=f"HOST:[ADDRESS:]GUEST/PROTOCOL; default: {FORWARD}, to the first card.",
-        ),
-    ] = None,
-    pcap: Annotated[Path | None, typer.Option(help="Write the network's frames there.")] = None,
-    accel: Accel = "auto",
-    target: Target = None,
-    dry_run: Annotated[bool, typer.Option(help="Only print the QEMU command.")] = False,
-) -> None:
-    """Boot an image in QEMU, on the machine it was made for; Ctrl-C ends it."""
-    from metaos.boot import run as runner
-
-    wanted = runner.Wanted(
-        image=image or _latest_image(),
-        net=net,
-        forwards=tuple(forward or [FORWARD]),
-        capture=pcap,
-        accel=accel,
-        target=target,
-        arguments=qemu_arguments(ctx),
-    )
-    if dry_run:
-        console.data(runner.command_text(wanted))
-        return
-    raise SystemExit(runner.run(wanted, console.note))
-
-
-@app.command(options_metavar=WITH_QEMU)
-def test(
-    ctx: typer.Context,
-    image: LatestImage = None,
-    pcap: Annotated[Path | None, typer.Option(help="Write the network's frames there.")] = None,
-    accel: Accel = "auto",
-    target: Target = None,
-    patterns: PatternDirs = None,
-    seed: Annotated[int, typer.Option(help="Makes other payloads.")] = 0,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds it may take to boot.")] = 30.0,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Boot an image and ask it every example of its services' patterns."""
-    from metaos.boot import run as runner
-
-    wanted = runner.Wanted(
-        image=image or _latest_image(),
-        net="wire",
-        capture=pcap,
-        accel=accel,
-        target=target,
-        arguments=qemu_arguments(ctx),
-    )
-    result = runner.test(
-        wanted,
-        patterns=cli_build.own_folders(tuple(patterns or ())),
-        seed=seed,
-        boot_seconds=timeout,
-        progress=console.silent if quiet else console.note,
-    )
-    if json:
-        console.data_json(result)
-    else:
-        from metaos.cli_text import verdicts_text
-
-        console.data(verdicts_text(result.verdicts, result.console))
-    raise SystemExit(Exit.DONE if result.passed else Exit.FAILED)
+app.command(options_metavar=WITH_QEMU)(cli_run.run)
+app.command(options_metavar=WITH_QEMU)(cli_run.test)
 
 
 @app.command()
@@ -381,13 +304,3 @@ def main(arguments: list[str] | None = None) -> None:
         prog_name="metaos",
         obj=tuple(words[cut + 1 :]) if cut < len(words) else None,
     )
-
-
-def _latest_image() -> Path:
-    images = sorted(BUILD.glob("*.img"), key=lambda path: (path.stat().st_mtime, path.name))
-    if not images:
-        raise MetaosError(
-            "no image named, and none in build/", hint="metaos build", exit_code=Exit.USAGE
-        )
-    console.note(f"image: {images[-1]}")
-    return images[-1]

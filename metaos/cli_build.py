@@ -22,7 +22,7 @@ from metaos.project import project
 MACHINE = Path("machine.json")
 BUILD = Path("build")
 
-_WRITTEN = (".img", ".img.account.json", ".img.manifest.json")
+_WRITTEN = (".img", ".img.account.json", ".img.manifest.json", ".img.gdb", ".elf")
 Progress = Callable[[str], None]
 
 
@@ -207,7 +207,7 @@ def explain(code: str | None, *, json: bool) -> None:
 
 
 def clean(folder: Path) -> Iterator[Path]:
-    """Remove what `build` writes into `folder`, and the folder if that leaves it empty."""
+    """Remove what `build` and `run --gdb` write into `folder`, and the folder if it is empty."""
     for path in sorted(folder.glob("*")):
         if path.is_file() and path.name.endswith(_WRITTEN):
             path.unlink()

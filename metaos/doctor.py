@@ -60,6 +60,7 @@ _PROGRAMS = (
         "talks to a running image by hand",
         "sudo apt-get install netcat-openbsd",
     ),
+    ("gdb", Need.OPTIONAL, "stops on pattern lines: metaos run --gdb", "sudo apt-get install gdb"),
 )
 
 

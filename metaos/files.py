@@ -16,14 +16,23 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         MetaosError: the path cannot be written.
     """
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write `data`, whole or not at all.
+
+    Raises:
+        MetaosError: the path cannot be written.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise MetaosError(f"{path}: {error.strerror}") from error
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o666 & ~umask())
-            file.write(text)
+            file.write(data)
         Path(name).replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):

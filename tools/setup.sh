@@ -19,6 +19,7 @@ there command -v "$PYTHON" || required="$required python3"
 there "$PYTHON" -c "import ensurepip, venv" || required="$required python3-venv"
 there command -v nc || useful="$useful netcat-openbsd"
 there command -v cc || useful="$useful gcc libc6-dev"
+there command -v gdb || useful="$useful gdb-minimal"
 [ -e /usr/share/misc/pci.ids ] || [ -e /usr/share/hwdata/pci.ids ] || useful="$useful pci.ids"
 
 if [ -n "$required$useful" ]; then

@@ -33,7 +33,7 @@ DATAGRAM = "udp"
 """What QEMU and everybody else calls the protocol of ports that take single datagrams."""
 
 _HUB = "0"
-_LOCALHOST = "127.0.0.1"
+LOCALHOST = "127.0.0.1"
 _SOCKET_KINDS = {DATAGRAM: socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _OWN_NETWORK = ("-nic", "-net")
 _QUERY_SECONDS = 20
@@ -111,7 +111,7 @@ def user_backend(guests: Sequence[ipaddress.IPv4Interface], forwards: Iterable[F
                 hint=f"its cards have {', '.join(map(str, known))}",
                 exit_code=Exit.USAGE,
             )
-        way = f"{_LOCALHOST}:{forward.host_port}-{guest}:{forward.guest_port}"
+        way = f"{LOCALHOST}:{forward.host_port}-{guest}:{forward.guest_port}"
         words.append(f"hostfwd={forward.protocol}:{way}")
     return ",".join(words)
 
@@ -142,7 +142,7 @@ def check_ports(forwards: Iterable[Forward]) -> None:
             if forward.protocol == "tcp":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_LOCALHOST, forward.host_port))
+                probe.bind((LOCALHOST, forward.host_port))
             except OSError as error:
                 raise _port_refused(forward, error) from error
 
@@ -152,10 +152,10 @@ def _port_refused(forward: Forward, error: OSError) -> MetaosError:
     port = f"{forward.protocol} port {forward.host_port}"
     if error.errno == errno.EADDRINUSE:
         return MetaosError(
-            f"{port} of {_LOCALHOST} is taken, perhaps by another 'metaos run'",
+            f"{port} of {LOCALHOST} is taken, perhaps by another 'metaos run'",
             hint=f"end that one, or forward another port: -p {other}",
         )
-    return MetaosError(f"cannot use {port} of {_LOCALHOST}: {error.strerror}")
+    return MetaosError(f"cannot use {port} of {LOCALHOST}: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,8 @@ class Datagrams:
     def backend(self) -> str:
         return (
             f"dgram,id={self.netdev},"
-            f"local.type=inet,local.host={_LOCALHOST},local.port={self.machine_port},"
-            f"remote.type=inet,remote.host={_LOCALHOST},remote.port={self.our_port}"
+            f"local.type=inet,local.host={LOCALHOST},local.port={self.machine_port},"
+            f"remote.type=inet,remote.host={LOCALHOST},remote.port={self.our_port}"
         )
 
 
@@ -181,7 +181,7 @@ def free_datagrams(number: int = 0) -> Datagrams:
         ports = []
         for _ in range(2):
             probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            probe.bind((_LOCALHOST, 0))
+            probe.bind((LOCALHOST, 0))
             ports.append(probe.getsockname()[1])
     return Datagrams(ports[0], ports[1], f"net{number}")
 

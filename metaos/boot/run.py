@@ -40,7 +40,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a person asked for. `net` is user, dgram, none, or wire (the test's own)."""
+    """What a person asked for. `net` is user, dgram, none, or wire (the test's own).
+
+    With `gdb`, a port, QEMU executes nothing before a debugger there says so.
+    """
 
     image: Path
     net: str
@@ -49,6 +52,7 @@ class Wanted:
     target: str | None
     arguments: tuple[str, ...]
     forwards: tuple[str, ...] = ()
+    gdb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +246,12 @@ def _person_plan(wanted: Wanted, image: Image) -> Plan:
         raise MetaosError("--pcap needs a network", exit_code=Exit.USAGE)
     else:
         arguments = network.as_connected(arguments, QEMU)
-    accel = choose(wanted.accel)
-    serial = "stdio,signal=off"
-    return Plan(tuple(_command(arguments, wanted, accel, serial=serial)), notes, accel)
+    # Under KVM a breakpoint is written into the code, which is proved to be as it is.
+    accel = choose("tcg" if wanted.gdb and wanted.accel == "auto" else wanted.accel)
+    line = _command(arguments, wanted, accel, serial="stdio,signal=off")
+    if wanted.gdb:
+        line += ["-S", "-gdb", f"tcp:{network.LOCALHOST}:{wanted.gdb}"]
+    return Plan(tuple(line), notes, accel)
 
 
 def _backend(wanted: Wanted, image: Image) -> tuple[str, tuple[str, ...]]:

@@ -104,6 +104,13 @@ def test_frames_are_captured(tmp_path: Path) -> None:
         run(wanted(image, capture=tmp_path / "no" / "a.pcap"), lambda _: None)
 
 
+def test_a_machine_can_wait_for_a_debugger(tmp_path: Path) -> None:
+    image = stub_image(tmp_path / "x.img", emulator=emulator(*MACHINE))
+    line = command_text(wanted(image, gdb=4321, accel="auto"))
+    assert line.endswith("-S -gdb tcp:127.0.0.1:4321") and "-accel tcg" in line
+    assert "-gdb" not in words(wanted(image))
+
+
 def test_a_machine_without_a_card_runs_without_a_network(tmp_path: Path) -> None:
     image = stub_image(tmp_path / "x.img", emulator=emulator("-M", "pc", "-nodefaults"))
     assert "-netdev" not in words(wanted(image))

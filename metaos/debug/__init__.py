@@ -1,0 +1,1 @@
+"""What a debugger is told of an image: symbols, types and pattern lines."""
