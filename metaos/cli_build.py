@@ -7,6 +7,7 @@ themselves are `metaos.pipeline`'s.
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from metaos.project import project
 MACHINE = Path("machine.json")
 BUILD = Path("build")
 
-_WRITTEN = (".img", ".img.account.json", ".img.manifest.json", ".img.gdb", ".elf")
+_WRITTEN = re.compile(r".*\.img(\.(account|manifest)\.json|\.gdb|\.\w+\.elf)?")
 Progress = Callable[[str], None]
 
 
@@ -209,7 +210,7 @@ def explain(code: str | None, *, json: bool) -> None:
 def clean(folder: Path) -> Iterator[Path]:
     """Remove what `build` and `run --gdb` write into `folder`, and the folder if it is empty."""
     for path in sorted(folder.glob("*")):
-        if path.is_file() and path.name.endswith(_WRITTEN):
+        if path.is_file() and _WRITTEN.fullmatch(path.name):
             path.unlink()
             yield path
     with contextlib.suppress(OSError):

@@ -134,6 +134,8 @@ def test_versions_are_those_that_shape_the_bytes() -> None:
 def test_clean_removes_images_and_nothing_else(tmp_path: Path) -> None:
     stub_image(tmp_path / "build" / "x.img")
     (tmp_path / "build" / "notes.txt").write_text("mine")
+    for made in ("x.img.gdb", "x.img.steady.elf"):
+        (tmp_path / "build" / made).write_bytes(b"")
     result = metaos("clean", cwd=tmp_path)
     assert result.returncode == 0
     assert [p.name for p in (tmp_path / "build").iterdir()] == ["notes.txt"]

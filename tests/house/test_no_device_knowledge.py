@@ -14,7 +14,7 @@ ALLOWED = {
     # QEMU's words for the two kinds of port it can forward, and the default that the
     # command line promises.
     ("boot/network.py", "udp"),
-    ("cli.py", "udp"),
+    ("cli_run.py", "udp"),
     # The shell's command, in the line that a person may try.
     ("boot/run.py", "echo"),
     # LLVM's instruction that compares integers.
