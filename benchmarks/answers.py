@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import Booted, Counters, booted, fail, median
+from benchmarks.harness import Booted, Counters, Guest, booted, fail, median
 from metaos.errors import MetaosError
 
 SIZES = (0, 1, 17, 56, 333, 1000, 1472)
@@ -28,7 +28,7 @@ def measure(image: Path, echoes: int, arguments: Sequence[str] = ()) -> dict[str
     with booted(image, plugin=False, arguments=arguments) as machine:
         first = machine.wake(BOOT_SECONDS)
         wrong = _sizes(machine)
-        times, lost = _one_by_one(machine, echoes)
+        times, lost = one_by_one(machine, echoes)
     with booted(image, plugin=True, arguments=arguments) as machine:
         machine.wake(BOOT_SECONDS)
         wrong += _sizes(machine)
@@ -84,7 +84,7 @@ def _sizes(machine: Booted) -> list[str]:
     return wrong
 
 
-def _one_by_one(machine: Booted, echoes: int) -> tuple[list[float], int]:
+def one_by_one(machine: Guest, echoes: int) -> tuple[list[float], int]:
     """Round-trip times in seconds, and how many answers were lost."""
     times, lost, data = [], 0, bytes(PAYLOAD)
     for number in range(echoes):
@@ -107,7 +107,7 @@ def _idle(machine: Booted) -> int:
     return round(turns_between(before, machine.counters()) / (time.perf_counter() - start))
 
 
-def in_flight(machine: Booted, echoes: int) -> tuple[int, int]:
+def in_flight(machine: Guest, echoes: int) -> tuple[int, int]:
     """Keep 32 echoes of 56 bytes under way; how many were answered rightly, and how many never.
 
     A frame for an answer: the machine has no more than 32 of them at once.

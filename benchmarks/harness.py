@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import shutil
 import socket
 import struct
@@ -128,8 +129,10 @@ def read_counters(view: mmap.mmap, names: Sequence[str]) -> Counters:
         name: Counter(*_COUNTER.unpack_from(held, _COUNTERS_AT + _COUNTER.size * i))
         for i, name in enumerate((*_OWNERS, *names))
     }
-    owners["steady"] = _settled(view)
-    return Counters(owners["steady"].turns, started, steady, owners)
+    if "steady" in owners:
+        owners["steady"] = _settled(view)
+    turns = owners["steady"].turns if names else 0
+    return Counters(turns, started, steady, owners)
 
 
 def _settled(view: mmap.mmap) -> Counter:
@@ -181,22 +184,25 @@ class Wire:
         self._socket.close()
 
 
-class Booted:
-    """A machine that runs, its wire and its counters."""
+class Guest:
+    """A machine that runs, whatever its system, and its wire; with the plugin, what it executes."""
 
-    def __init__(self, vm: Qemu, wire: Wire, image: Image, counters: Path | None) -> None:
-        self.vm, self.wire, self.image = vm, wire, image
+    def __init__(self, vm: Qemu, wire: Wire, counters: Path | None) -> None:
+        self.vm, self.wire = vm, wire
         self.host = Host(GUEST_IP)
         self.started = time.monotonic()
-        self._names = [phase.name for phase in image.manifest.phases]
-        self._view: mmap.mmap | None = None
-        if counters is not None:
-            self._view = mapped(counters)
+        self._view = None if counters is None else mapped(counters)
 
-    def counters(self) -> Counters:
-        """The counters now."""
+    def executed(self) -> tuple[int, int]:
+        """Instructions and conditional branches since its reset, of all that ran."""
+        before = read_counters(self.view, ()).owners["before"]
+        return before.instructions, before.branches
+
+    @property
+    def view(self) -> mmap.mmap:
+        """The plugin's counters."""
         assert self._view is not None, "booted without the plugin"
-        return read_counters(self._view, self._names)
+        return self._view
 
     def ask(self, frame: bytes, right: Callable[[bytes], bool], seconds: float) -> float | None:
         """Send a frame; seconds until the right answer came, None if none did in time."""
@@ -225,36 +231,74 @@ class Booted:
         while self.wire.receive(_SILENCE) is not None:
             pass
 
+    def processor_seconds(self) -> float:
+        """Time of the host's processors that QEMU has used, all its threads together."""
+        words = Path(f"/proc/{self.vm.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Booted(Guest):
+    """A machine that runs an image, and what its phases execute."""
+
+    def __init__(self, vm: Qemu, wire: Wire, image: Image, counters: Path | None) -> None:
+        super().__init__(vm, wire, counters)
+        self.image = image
+        self._names = [phase.name for phase in image.manifest.phases]
+
+    def counters(self) -> Counters:
+        """The counters now."""
+        return read_counters(self.view, self._names)
+
 
 @contextlib.contextmanager
 def booted(
-    path: Path, *, plugin: bool, accesses: bool = False, arguments: Sequence[str] = ()
+    path: Path,
+    *,
+    plugin: bool,
+    accesses: bool = False,
+    everything: bool = False,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Booted]:
     """Boot an image under TCG; leaving the block ends QEMU.
 
-    `plugin` counts what is executed, `accesses` also what reaches devices.
+    `plugin` counts what is executed, `accesses` also what reaches devices; `everything` counts
+    for `executed` instead of `counters`.
     """
     image = read_image(path)
     emulator = image.manifest.provenance.emulator
     if emulator is None:
         raise MetaosError(f"{path} was not made for a machine of QEMU's")
+    line = command(
+        load_target(emulator.target), (*emulator.arguments, *arguments), image=path, accel="tcg"
+    )
+    with on_a_wire(line) as (folder, wire, connected):
+        counters = None
+        if plugin and everything:
+            option, counters = count_everything(folder)
+            connected += option
+        elif plugin:
+            option_text, counters = plugin_option(compile_plugin(folder), image, folder)
+            connected += ["-plugin", f"{option_text}{',accesses=on' if accesses else ''}"]
+        with Qemu(connected) as vm:
+            yield Booted(vm, wire, image, counters)
+
+
+@contextlib.contextmanager
+def on_a_wire(line: Sequence[str]) -> Iterator[tuple[Path, Wire, list[str]]]:
+    """A folder, our end of a wire, and QEMU's `line` with all its cards at the other end."""
     with tempfile.TemporaryDirectory(prefix="metaos-") as name:
-        folder, counters, ends = Path(name), None, free_datagrams()
+        ends = free_datagrams()
         with contextlib.closing(Wire(ends)) as wire:
-            line = command(
-                load_target(emulator.target),
-                (*emulator.arguments, *arguments),
-                image=path,
-                accel="tcg",
-            )
             connected = connect(line, ends.backend, network_cards(QEMU))
             if connected is None:
                 raise MetaosError("the machine has no network card")
-            if plugin:
-                option, counters = plugin_option(compile_plugin(folder), image, folder)
-                connected += ["-plugin", f"{option}{',accesses=on' if accesses else ''}"]
-            with Qemu([*connected, "-monitor", "none", "-no-reboot"]) as vm:
-                yield Booted(vm, wire, image, counters)
+            yield Path(name), wire, [*connected, "-monitor", "none", "-no-reboot"]
+
+
+def count_everything(folder: Path) -> tuple[list[str], Path]:
+    """QEMU's arguments that count for `Guest.executed`, and the file the counters will be in."""
+    out = folder / "counters"
+    return ["-plugin", f"{compile_plugin(folder)},out={out},everything=on"], out
 
 
 def median(numbers: Sequence[float]) -> float:

@@ -31,6 +31,9 @@
  * that the count is 0 (tests/benchmarks/test_counter.py).
  * An interrupt that the firmware takes while the loader runs is counted as firmware.
  *
+ * With `everything=on` there are no owners: the counter 0 has all instructions and branches of the
+ * guest from its reset on, whatever it is.
+ *
  * Device accesses are those of the phases, and counted with `accesses=on` only, since every access
  * to memory then calls back. QEMU says of each whether it reached a device or RAM.
  *
@@ -97,7 +100,7 @@ struct shared {
 static struct shared *shared;
 static struct { uint32_t length, flags; const uint8_t *code; } phase[MAX_PHASES];
 static uint64_t loader_end = 0x10000, code_start = 0x400000, code_end = 0x600000;
-static int accesses;
+static int accesses, everything;
 static int stage; /* 0 before the boot sector, 1 loader, 2 after the hand-over */
 
 static uint64_t now(void) {
@@ -208,6 +211,19 @@ static void count_accesses(struct qemu_plugin_insn *x, struct counter *c) {
     qemu_plugin_register_vcpu_mem_cb(x, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, c);
 }
 
+static void count_everything(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
+    (void)id;
+    struct counter *c = &shared->owner[BEFORE];
+    for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
+        struct qemu_plugin_insn *x = qemu_plugin_tb_get_insn(tb, i);
+        qemu_plugin_register_vcpu_insn_exec_inline(x, QEMU_PLUGIN_INLINE_ADD_U64,
+                                                   &c->instructions, 1);
+        if (conditional(qemu_plugin_insn_data(x), qemu_plugin_insn_size(x)))
+            qemu_plugin_register_vcpu_insn_exec_inline(x, QEMU_PLUGIN_INLINE_ADD_U64,
+                                                       &c->branches, 1);
+    }
+}
+
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
     size_t n = qemu_plugin_tb_n_insns(tb);
@@ -270,6 +286,7 @@ qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char
         if (!strncmp(argv[i], "code_start=", 11)) code_start = strtoull(argv[i] + 11, NULL, 0);
         if (!strncmp(argv[i], "code_end=", 9)) code_end = strtoull(argv[i] + 9, NULL, 0);
         if (!strcmp(argv[i], "accesses=on")) accesses = 1;
+        if (!strcmp(argv[i], "everything=on")) everything = 1;
     }
     if (!out) {
         fprintf(stderr, "qemu_counter: needs out=FILE\n");
@@ -288,6 +305,6 @@ qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char
         fprintf(stderr, "qemu_counter: cannot read phases from %s\n", phases);
         return -1;
     }
-    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, everything ? count_everything : translated);
     return 0;
 }

@@ -1,11 +1,18 @@
-"""For all tests: `pytest --update-golden` writes the texts in tests/golden/ anew."""
+"""For all tests: `pytest --update-golden` writes the texts in tests/golden/ anew.
+
+Patterns that one test had checked are not checked again for the next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from metaos.errors import Problem
+from metaos.pattern.check import check
+from metaos.pattern.patterns import Patterns
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,3 +39,20 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text("utf-8"), f"differs from {path}; {hint}"
 
     return compare
+
+
+@pytest.fixture(autouse=True, scope="session")
+def checked_once() -> Iterator[None]:
+    """What a check finds depends on nothing but the texts and where they lie."""
+    found: dict[object, tuple[Problem, ...]] = {}
+
+    def remembered(patterns: Patterns) -> tuple[Problem, ...]:
+        texts = tuple((name, source.text) for name, source in patterns.sources.items())
+        key = texts, tuple(patterns.folders.items()), tuple(patterns.hidden.items())
+        if key not in found:
+            found[key] = check(patterns)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metaos.pipeline.check_patterns", remembered)
+        yield

@@ -9,7 +9,7 @@ nothing else whatever the text is: see the limits below.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from lark import Lark, Token, Tree
@@ -26,6 +26,9 @@ MAX_CHARACTERS = 24 * 1024
 MAX_LINE = 1_000
 MAX_DEPTH = 40
 MAX_NODES = 120
+
+_REMEMBERED = 256
+"""Files: several times as many as there are. A build reads each once, an editor or a test often."""
 
 
 class _BlockError(Exception):
@@ -81,8 +84,13 @@ def _grammar() -> Lark:
 
 
 def parse(source: Source) -> s.File:
-    """Parse one file."""
-    source = _limited(source)
+    """Parse one file. A text that was parsed a moment ago is not parsed again."""
+    return _parsed(source.file, source.text)
+
+
+@lru_cache(_REMEMBERED)
+def _parsed(file: str, text: str) -> s.File:
+    source = _limited(Source(file, text))
     try:
         tree = _grammar().parse(_ended(source.text))
         _limit(source, tree)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -108,6 +109,7 @@ def test_no_path_of_this_host_is_in_the_image() -> None:
 # ---- stages -------------------------------------------------------------------------------
 
 
+@cache
 def dumped(stage: str, name: str = "pc-e1000") -> str:
     return pipeline.dump(
         stage, machine(name), system=read_system(), pattern_dirs=[resources.PATTERNS]
