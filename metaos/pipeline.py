@@ -30,7 +30,7 @@ from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
 from metaos.lower.work import MEMORY
-from metaos.match.bind import Bindings, bind, offers
+from metaos.match.bind import Bindings, bind, chosen_by, offers
 from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
 from metaos.match.known import demand_known
@@ -38,6 +38,7 @@ from metaos.match.serves import Made, as_placed
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
 from metaos.pattern.patterns import Patterns, load
+from metaos.probe.cite import cite
 from metaos.probe.machine import Machine, domain
 from metaos.probe.qemu import probe_qemu
 from metaos.verify.laws import verify
@@ -192,6 +193,7 @@ def _make(
 ) -> Made:
     """All stages from the facts to a linked image, and what they made on the way."""
     demand_known(machine, patterns)
+    machine = cite(machine)
     with _lines_shown(patterns):
         bindings = replace(bind(machine, patterns, system), fold_units=fold_units)
         progress(f"generating code for {len(bindings.bindings)} devices")
@@ -283,6 +285,7 @@ def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...])
             pattern=b.pattern.name,
             offers=b.device.address in interfaces,
             interface=interfaces.get(b.device.address, ""),
+            because=chosen_by(b),
         )
         for b in bindings.bindings
     )

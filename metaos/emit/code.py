@@ -23,12 +23,16 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Bytes `start` to `end` (exclusive) come from `span`; `exact` is False if inferred."""
+    """Bytes `start` to `end` (exclusive) come from `span`; `exact` is False if inferred.
+
+    `facts` are those that numbers in these bytes are made of.
+    """
 
     start: int
     end: int
     span: Span
     exact: bool
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

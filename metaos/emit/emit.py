@@ -13,10 +13,11 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from metaos.emit.code import Code, Line, Relocation
+from metaos.emit.code import Code, Relocation
+from metaos.emit.lines import lines
 from metaos.emit.llvm import module
 from metaos.emit.target import BASELINE, TRIPLE
-from metaos.errors import MetaosError, Span
+from metaos.errors import MetaosError
 from metaos.ir.program import Program
 
 RELOCATIONS = {1: "64", 2: "PC32", 4: "PLT32", 10: "32", 11: "32S"}
@@ -83,9 +84,9 @@ def _read(program: Program, data: bytes) -> Code:
                 f"{program.phase} into section {other.name}: nothing but code is expected"
             )
     text = section.data()
-    return Code(
-        program.device, program.phase, text, _relocations(program, elf), _lines(elf, len(text))
-    )
+    relocations = _relocations(program, elf)
+    found = lines(program, text, relocations, elf)
+    return Code(program.device, program.phase, text, relocations, found)
 
 
 def _relocations(program: Program, elf: ELFFile) -> tuple[Relocation, ...]:
@@ -104,44 +105,3 @@ def _relocations(program: Program, elf: ELFFile) -> tuple[Relocation, ...]:
             )
         found.append(Relocation(entry["r_offset"], kind, name, entry["r_addend"]))
     return tuple(sorted(found, key=lambda r: r.offset))
-
-
-def _lines(elf: ELFFile, size: int) -> tuple[Line, ...]:
-    """The line table; bytes LLVM gives no line take the one before, as inferred."""
-    dwarf = elf.get_dwarf_info(relocate_dwarf_sections=True)
-    rows: list[tuple[int, Span | None]] = []
-    for unit in dwarf.iter_CUs():
-        table = dwarf.line_program_for_CU(unit)
-        if table is None:
-            continue
-        folders = ["", *(name.decode() for name in table["include_directory"])]
-        names = [
-            "/".join(filter(None, (folders[entry.dir_index], entry.name.decode())))
-            for entry in table["file_entry"]
-        ]
-        for entry in table.get_entries():
-            state = entry.state
-            if state is None or state.end_sequence:
-                continue
-            span = None
-            if state.line:
-                column = max(state.column, 1)
-                span = Span(names[state.file - 1], state.line, column, column + 1)
-            rows.append((state.address, span))
-    rows.sort(key=lambda r: r[0])
-    return _spread(rows, size)
-
-
-def _spread(rows: list[tuple[int, Span | None]], size: int) -> tuple[Line, ...]:
-    first = next((span for _, span in rows if span is not None), None)
-    lines: list[Line] = []
-    last = first
-    starts = [at for at, _ in rows] + [size]
-    for number, (at, span) in enumerate(rows):
-        end = starts[number + 1]
-        if end <= at:
-            continue
-        exact, last = span is not None, span or last
-        if last is not None:
-            lines.append(Line(at, end, last, exact))
-    return tuple(lines)

@@ -66,8 +66,8 @@ class _Emission:
     def run(self) -> ir.Module:
         if any(_is_far(op) for op in self.program.ops):
             self.far = self.opaque(ir.Constant(_int(64), SHADOW))
-        for op in self.program.ops:
-            self.b.debug_metadata = self.debug.location(op.span)
+        for number, op in enumerate(self.program.ops, 1):
+            self.b.debug_metadata = self.debug.location(op.span, number)
             self.values[op] = getattr(self, op.kind, self.two)(op)
         self.b.unreachable()
         return self.module
@@ -263,7 +263,10 @@ setattr(_Emission, "in", _Emission.port_in)  # the op's name is a Python keyword
 
 
 class _Debug:
-    """Debug metadata: one function, one scope for each pattern file, one location a span."""
+    """Debug metadata: one function, and a scope for each op, whose discriminator is its number.
+
+    So every row of the line table names the op, and not its line alone.
+    """
 
     def __init__(self, module: ir.Module, function: ir.Function) -> None:
         self.module = module
@@ -299,24 +302,21 @@ class _Debug:
             is_distinct=True,
         )
         function.set_metadata("dbg", self.program)
-        self.scopes: dict[str, Any] = {}
 
     def file(self, name: str) -> Any:
         return self.module.add_debug_info("DIFile", {"filename": name, "directory": ""})
 
-    def location(self, span: Span | None) -> Any:
-        """The location of a span; line 0 where there is none."""
+    def location(self, span: Span | None, op: int) -> Any:
+        """The location of the `op`th op, counted from 1; line 0 where it has no span."""
         if span is None:
             return self.module.add_debug_info(
                 "DILocation", {"line": 0, "column": 0, "scope": self.program}
             )
-        if span.file not in self.scopes:
-            self.scopes[span.file] = self.module.add_debug_info(
-                "DILexicalBlockFile",
-                {"scope": self.program, "file": self.file(span.file), "discriminator": 0},
-            )
         column = min(span.column, 65535)
-        scope = self.scopes[span.file]
+        scope = self.module.add_debug_info(
+            "DILexicalBlockFile",
+            {"scope": self.program, "file": self.file(span.file), "discriminator": op},
+        )
         return self.module.add_debug_info(
             "DILocation", {"line": span.line, "column": column, "scope": scope}
         )

@@ -21,6 +21,7 @@ from metaos.errors import MetaosError, Problem, Span
 from metaos.ir.evaluate import COMMUTATIVE, PURE, evaluate, ones
 from metaos.ir.program import SHADOW, Address, Op, Program
 from metaos.ir.simplify import simplify
+from metaos.told import facts_of
 
 ACCESS = (8, 16, 32, 64)
 """Widths of an ordered memory access; a plain one may have any multiple of 8 up to 64."""
@@ -231,7 +232,9 @@ class Builder:
         return simpler if simpler is not None else self._share(Op(kind, bits, args))
 
     def _share(self, op: Op) -> Op:
-        key = (op.kind, op.bits, op.args, op.value, op.address)
+        offset = op.address.offset if op.address is not None else 0
+        # Numbers that are equal by chance are not one: each op keeps its own facts.
+        key = (op.kind, op.bits, op.args, op.value, op.address, facts_of(op.value, offset))
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._append(op)

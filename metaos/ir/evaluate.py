@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metaos.errors import MetaosError
+from metaos.told import big_endian, bytes_of
 
 ARITHMETIC = frozenset({"add", "sub", "mul", "and", "or", "xor", "shl", "lshr"})
 COMPARISONS = frozenset({"eq", "ne", "ult", "ule", "carry"})
@@ -41,7 +42,7 @@ def ones(bits: int) -> int:
 
 def swap_bytes(value: int, bits: int) -> int:
     """`value` of `bits` bits (a multiple of 8) with its bytes in the other order."""
-    return int.from_bytes(value.to_bytes(bits // 8, "little"), "big")
+    return big_endian(bytes_of(value, bits // 8))
 
 
 def evaluate(kind: str, bits: int, values: Sequence[int], width: int) -> int:

@@ -20,6 +20,7 @@ from metaos.link.manifest import AccountEntry, Gates
 from metaos.link.parts import DatumLine
 from metaos.link.phases import tail
 from metaos.link.symbols import Origin, SymbolTable, relocated
+from metaos.told import facts_of
 
 GATES = "descriptor tables"
 """What the chunk of the gates' page is called; no datum can be called so."""
@@ -36,9 +37,13 @@ class Chunk:
     account: tuple[AccountEntry, ...]
 
 
+PHASE_NAME = "phase "
+"""How the names of chunks of code begin; no datum can be called so."""
+
+
 def phase_name(phase: str) -> str:
-    """What the chunk of a phase's code is called; no datum can be called so."""
-    return f"phase {phase}"
+    """What the chunk of a phase's code is called."""
+    return f"{PHASE_NAME}{phase}"
 
 
 def phase_chunk(
@@ -52,15 +57,19 @@ def phase_chunk(
         origin = Origin(f"{code.device} in {code.phase}", code.phase, _finder(code.lines))
         linear = place.linear + len(data)
         final, wrong = relocated(code.text, code.relocations, linear, symbols, origin)
-        entries += _shifted(_code_account(code), len(data))
+        entries += _shifted(_code_account(code, symbols), len(data))
         problems += wrong
         data += final
     end = tail(place.name, next_place, place.length)
-    for kind, part in (("wipe", wipe), ("phase change", end)):
+    for kind, part, note in (
+        ("wipe", wipe, "clears what ran before, then names steady's root in next"),
+        ("phase change", end, "loads CR3 from next where phases change, and jumps back"),
+    ):
         if part:
             start = len(data)
             data += part
-            entries.append(AccountEntry(start=start, end=len(data), kind=kind, phase=place.name))
+            own = AccountEntry(start=start, end=len(data), kind=kind, phase=place.name, note=note)
+            entries.append(replace(own, facts=facts_of(next_place)))
     assert len(data) == place.length
     return Chunk(phase_name(place.name), place.physical, data, tuple(entries)), tuple(problems)
 
@@ -68,9 +77,16 @@ def phase_chunk(
 def gates_chunk(gates: Gates, to: Entries) -> Chunk:
     """The page of descriptor tables, up to where fills make the rest."""
     data, trap = system_bytes(gates, to), len(trap_code(gates, to))
-    own = AccountEntry(start=0, end=trap, kind="trap")
-    between = replace(own, start=trap, end=IDTR, kind="padding")
-    tables = replace(own, start=IDTR, end=len(data), kind="descriptor")
+    facts = facts_of(to.fault, to.next_place, to.stack_end)
+    own = AccountEntry(start=0, end=trap, kind="trap", facts=facts, note="exceptions to report")
+    between = AccountEntry(start=trap, end=IDTR, kind="padding", note="to the table's place")
+    tables = AccountEntry(
+        start=IDTR,
+        end=len(data),
+        kind="descriptor",
+        facts=facts_of(to.stack_end),
+        note="where GDT and IDT are, the TSS, its descriptor",
+    )
     return Chunk(
         GATES, gates.physical, data, tuple(e for e in (own, between, tables) if e.start < e.end)
     )
@@ -91,14 +107,15 @@ def datum_chunk(placed: PlacedDatum, symbols: SymbolTable) -> tuple[Chunk, tuple
                 kind=line.kind,
                 device=line.device,
                 exact=True,
-                facts=line.facts,
+                facts=_facts(line.facts, datum.relocations, start, end, symbols),
+                because=line.because,
                 symbols=_named(datum.relocations, start, end),
             )
         entries.append(entry)
     return Chunk(datum.name, placed.physical, data, tuple(entries)), problems
 
 
-def _code_account(code: Code) -> Iterator[AccountEntry]:
+def _code_account(code: Code, symbols: SymbolTable) -> Iterator[AccountEntry]:
     """Bytes that no line claims go to the line before them, or to the first, as inferred."""
     near = min(code.lines, key=lambda line: line.start, default=None)
     for start, end, line in _covered(code.lines, len(code.text)):
@@ -110,6 +127,7 @@ def _code_account(code: Code) -> Iterator[AccountEntry]:
             device=code.device,
             phase=code.phase,
             exact=line is not None and line.exact,
+            facts=_facts(line.facts if line else (), code.relocations, start, end, symbols),
             symbols=_named(code.relocations, start, end),
         )
         yield _sourced(entry, near.span) if near is not None else entry
@@ -122,6 +140,18 @@ def _sourced(entry: AccountEntry, span: Span) -> AccountEntry:
 def _named(relocations: Iterable[Relocation], start: int, end: int) -> tuple[str, ...]:
     """The symbols that relocations within bytes `start` to `end` refer to."""
     return tuple(sorted({r.symbol for r in relocations if start <= r.offset < end}))
+
+
+def _facts(
+    own: Iterable[str],
+    relocations: Iterable[Relocation],
+    start: int,
+    end: int,
+    symbols: SymbolTable,
+) -> tuple[str, ...]:
+    """The facts of bytes `start` to `end`: their own, and of the addresses put into them."""
+    named = (symbols[name].linear for name in _named(relocations, start, end) if name in symbols)
+    return tuple(dict.fromkeys((*own, *facts_of(*named))))
 
 
 def _covered(lines: Iterable[_L], length: int) -> Iterator[tuple[int, int, _L | None]]:

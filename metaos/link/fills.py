@@ -3,7 +3,8 @@
     fills, problems = make_fills(parts, plan)
     fills[0]      # (Progression(...), AccountEntry(kind="list", ...))
 
-A place's fills keep their device and source line; page tables, gates and `next` have neither.
+A place's fills keep their device and source line; a page table's have those of the window
+that they map; gates and `next` have neither.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from metaos.link.gates import gate_fills
 from metaos.link.layout import PlacedRam
 from metaos.link.lists import FILL_LENGTH
 from metaos.link.manifest import AccountEntry
+from metaos.link.pages import sourced, table_entry, targets
 from metaos.link.parts import Fill, Parts
 from metaos.link.plan import Plan, gates_of
 from metaos.link.progressions import LONGEST, Progression, progressions
+from metaos.told import facts_of
 
 Listed = tuple[Progression, AccountEntry]
 """A fill and its account entry, which counts from the list entry's first byte."""
 
-_OWN = AccountEntry(start=0, end=FILL_LENGTH, kind="list")
+_GATES = AccountEntry(
+    start=0, end=FILL_LENGTH, kind="list", note="gates: what exceptions and interrupts run"
+)
 
 
 def make_fills(parts: Parts, plan: Plan) -> tuple[tuple[Listed, ...], tuple[Problem, ...]]:
@@ -30,8 +35,10 @@ def make_fills(parts: Parts, plan: Plan) -> tuple[tuple[Listed, ...], tuple[Prob
     root = plan.symbols["root.guard"].physical
     gates, to = gates_of(parts, plan)
     words = {**plan.tables.words, plan.symbols[parts.next].physical: root}
-    listed: list[Listed] = [(one, _OWN) for one in progressions(words)]
-    listed += [(one, _OWN) for one in gate_fills(gates, to)]
+    plain = {int(at): int(word) for at, word in words.items()}
+    among = targets(plan)
+    listed = [(one, table_entry(plan, one, among)) for one in progressions(plain)]
+    listed += [(one, _GATES) for one in gate_fills(gates, to)]
     problems: list[Problem] = []
     for ram in plan.layout.ram:
         for fill in ram.place.fills:
@@ -61,15 +68,15 @@ def _objection(fill: Fill, ram: PlacedRam, plan: Plan) -> str:
 def _place_fill(fill: Fill, ram: PlacedRam, plan: Plan) -> Iterator[Listed]:
     place = ram.place
     value = fill.value + (plan.symbols[fill.symbol].linear if fill.symbol else 0)
+    address = ram.address + fill.offset
     entry = AccountEntry(
         start=0,
         end=FILL_LENGTH,
         kind="list",
         device=place.device,
-        file=place.span.file,
-        line=place.span.line,
-        column=place.span.column,
+        facts=facts_of(address, fill.count, fill.stride, value, fill.step),
         symbols=tuple(sorted({place.name, fill.symbol} - {""})),
+        note=f"how {place.name} begins",
     )
-    address = ram.address + fill.offset
+    entry = sourced(entry, place.span)
     yield Progression(address, fill.count, fill.stride, value & 0xFFFFFFFF, fill.step), entry

@@ -204,21 +204,20 @@ def read_image(path: Path) -> Image:
     if magic != MAGIC:
         raise _damage(path, "no trailer in its last 64 bytes: not a MetaOS image, or cut short")
     if version > FORMAT:
-        raise _damage(
-            path,
-            f"made by a newer MetaOS (format {version}, this one reads up to {FORMAT})",
-            "update metaos, or build the image again with this one",
-        )
+        raise _damage(path, *_newer("format", version, FORMAT))
     if version != FORMAT or zero:
         raise _damage(path, f"the trailer is damaged (format {version})")
     if length != len(data):
         raise _damage(path, f"is {len(data)} bytes long, its trailer says {length}")
     if digest != _digest(data):
         raise _damage(path, "the bytes are not those that were built (SHA-256 differs)")
+    form = _unpack(path, data, "manifest", manifest_at, manifest_length, _Form)
+    if form.schema > SCHEMA:
+        raise _damage(path, *_newer("schema", form.schema, SCHEMA))
+    if form.schema != SCHEMA:
+        raise _damage(path, f"made by an older MetaOS (schema {form.schema}, not {SCHEMA})")
     manifest = _unpack(path, data, "manifest", manifest_at, manifest_length, Manifest)
     account = _unpack(path, data, "account", account_at, account_length, tuple[AccountEntry, ...])
-    if manifest.schema != SCHEMA:
-        raise _damage(path, f"manifest schema {manifest.schema}, this MetaOS reads {SCHEMA}")
     if loaded != manifest.loaded_sectors * SECTOR or loaded > length:
         raise _damage(path, f"trailer and manifest differ on the loaded length ({loaded})")
     return Image(data, manifest, account)
@@ -229,13 +228,13 @@ def _container_entries(
 ) -> list[AccountEntry]:
     """The account of all after the loaded sectors; the account's room counts as account."""
     cuts = (
-        ("manifest", base, base + manifest_length),
-        ("padding", base + manifest_length, account_at),
-        ("account", account_at, account_end),
-        ("padding", account_end, end - TRAILER_LENGTH),
-        ("trailer", end - TRAILER_LENGTH, end),
+        ("manifest", base, base + manifest_length, "what is where; never loaded"),
+        ("padding", base + manifest_length, account_at, "to the end of the sector"),
+        ("account", account_at, account_end, "what each byte is; never loaded"),
+        ("padding", account_end, end - TRAILER_LENGTH, "to a disk that every firmware takes"),
+        ("trailer", end - TRAILER_LENGTH, end, "where all this lies, and the SHA-256"),
     )
-    return [AccountEntry(start=a, end=b, kind=kind) for kind, a, b in cuts if a < b]
+    return [AccountEntry(start=a, end=b, kind=kind, note=n) for kind, a, b, n in cuts if a < b]
 
 
 def _write_temporary(target: Path, data: bytes) -> Path:
@@ -265,6 +264,18 @@ def _read_file(path: Path) -> bytes:
         raise MetaosError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+class _Form(msgspec.Struct, frozen=True):
+    """What a manifest of any version has."""
+
+    schema: int
+
+
+def _newer(what: str, version: int, known: int) -> tuple[str, str]:
+    """The message and the hint for an image from the future."""
+    message = f"made by a newer MetaOS ({what} {version}, this one reads up to {known})"
+    return message, "update metaos, or build the image again with this one"
+
+
 _T = TypeVar("_T")
 
 
@@ -290,7 +301,7 @@ def _digest(data: bytes | bytearray) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    return msgspec.json.encode(value, order="deterministic")
+    return msgspec.json.encode(value, enc_hook=int, order="deterministic")
 
 
 def _pretty(value: object) -> bytes:

@@ -302,7 +302,8 @@ def _windows(
     for members in groups.values():
         at = start + _up(at - start, 2 * SLOT)
         for window in sorted(members, key=lambda w: w.size):
-            linear = _up(at, PAGE) + window.physical % PAGE
+            whole = window.size % PAGE == 0 == window.physical % PAGE
+            linear = _up(at, PAGE) + (0 if whole else window.physical % PAGE)
             at = linear + window.size
             if at > SHADOW_END:
                 raise MetaosError(

@@ -18,12 +18,20 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from metaos.errors import MetaosError, Problem
-from metaos.link.chunks import GATES, Chunk, datum_chunk, gates_chunk, phase_chunk, phase_name
+from metaos.link.chunks import (
+    GATES,
+    PHASE_NAME,
+    Chunk,
+    datum_chunk,
+    gates_chunk,
+    phase_chunk,
+    phase_name,
+)
 from metaos.link.fills import Listed, make_fills
 from metaos.link.gates import CODE, GDT, IDTR, TASK
 from metaos.link.image import SECTOR, Image, pack_image
 from metaos.link.layout import SLOT, STACK
-from metaos.link.lists import FILLS_END, PIECES_END, Piece, pack_fill, pack_piece
+from metaos.link.lists import FILLS_END, PIECE_LENGTH, PIECES_END, Piece, pack_fill, pack_piece
 from metaos.link.loader import FIXED, LISTS, Loader, assemble_loader
 from metaos.link.manifest import (
     SCHEMA,
@@ -40,6 +48,7 @@ from metaos.link.phases import HANDOVER, wipe_code
 from metaos.link.plan import Plan, gates_of, make_plan
 from metaos.link.tables import ACCESSED, BIG, DIRTY, PRESENT, WRITABLE
 from metaos.resources import BOOTLOADER
+from metaos.told import facts_of
 
 DEPOSITS = ("memory_kib",)
 """What the loader finds out by BIOS calls."""
@@ -50,7 +59,6 @@ _BLOCK = 128
 _CLOSE = 32
 """Chunks no farther apart are one piece: a list entry takes 8 bytes."""
 _ROUNDS = 8
-_PADDING = AccountEntry(start=0, end=0, kind="padding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +166,12 @@ def _packed(chunks: Iterable[Chunk], fills: Iterable[Listed]) -> Content:
         account.extend(replace(e, start=e.start + at, end=e.end + at) for e in entries)
         data.extend(part)
 
-    for piece, _ in pieces:
-        entry = pack_piece(piece)
-        add(entry, [AccountEntry(start=0, end=len(entry), kind="list")])
-    add(PIECES_END, [AccountEntry(start=0, end=len(PIECES_END), kind="list")])
+    for piece, members in pieces:
+        add(pack_piece(piece), [_piece_entry(piece, members)])
+    add(PIECES_END, [_listed(len(PIECES_END), "the end of the pieces")])
     for fill, entry_of_fill in fills:
         add(pack_fill(fill), [entry_of_fill])
-    add(FILLS_END, [AccountEntry(start=0, end=len(FILLS_END), kind="list")])
+    add(FILLS_END, [_listed(len(FILLS_END), "the end of the fills")])
     packed = FIXED + len(data)
     for piece, members in pieces:
         at = FIXED + len(data)
@@ -173,6 +180,22 @@ def _packed(chunks: Iterable[Chunk], fills: Iterable[Listed]) -> Content:
             found[chunk.name] = FileRange(start=start, end=start + len(chunk.data))
         add(piece.data, _piece_account(piece, members))
     return Content(bytes(data), tuple(account), found, packed)
+
+
+def _listed(length: int, note: str) -> AccountEntry:
+    return AccountEntry(start=0, end=length, kind="list", note=note)
+
+
+def _piece_entry(piece: Piece, members: Iterable[Chunk]) -> AccountEntry:
+    """The account of a piece's list entry: what it puts in place."""
+    names = [chunk.name for chunk in members]
+    entry = _listed(PIECE_LENGTH, f"copies {', '.join(names)}")
+    symbols = tuple(name for name in names if not name.startswith(PHASE_NAME))
+    return replace(entry, facts=facts_of(piece.destination), symbols=symbols)
+
+
+def _padding(start: int, end: int, note: str) -> AccountEntry:
+    return AccountEntry(start=start, end=end, kind="padding", note=note)
 
 
 def _pieces(chunks: list[Chunk]) -> list[tuple[Piece, list[Chunk]]]:
@@ -203,11 +226,11 @@ def _piece_account(piece: Piece, members: Iterable[Chunk]) -> list[AccountEntry]
     for chunk in members:
         shift = chunk.physical - piece.destination
         if shift > at:
-            entries.append(AccountEntry(start=at, end=shift, kind="padding"))
+            entries.append(_padding(at, shift, f"to where {chunk.name} begins in RAM"))
         entries += (replace(e, start=e.start + shift, end=e.end + shift) for e in chunk.account)
         at = shift + len(chunk.data)
     if at < len(piece.data):
-        entries.append(AccountEntry(start=at, end=len(piece.data), kind="padding"))
+        entries.append(_padding(at, len(piece.data), "to a whole word, as the loader copies"))
     return entries
 
 
@@ -255,7 +278,7 @@ def _image(
     sectors = _sectors(len(loaded))
     account = [*loader.account, *content.account]
     if len(loaded) < sectors * SECTOR:
-        account.append(AccountEntry(start=len(loaded), end=sectors * SECTOR, kind="padding"))
+        account.append(_padding(len(loaded), sectors * SECTOR, "to the end of the sector"))
     tools = {
         **provenance.tools,
         "nasm": loader.nasm,

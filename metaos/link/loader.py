@@ -20,6 +20,7 @@ from pathlib import Path
 
 from metaos.errors import Exit, MetaosError
 from metaos.link.manifest import AccountEntry
+from metaos.told import facts_of
 
 LOW = 0x7C00
 """Where the firmware puts sector 0; it is 512 bytes long."""
@@ -31,6 +32,7 @@ _SECONDS = 30
 _LISTED = re.compile(
     r"^ *(?P<line>\d+) (?P<at>[0-9A-F]{8}) [^\s<]+(?:<rep \w+>)? *(?:<\d+> *)?(?P<source>.*)$"
 )
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def assemble_loader(source: Path, defines: Mapping[str, int]) -> Loader:
         version = _run([nasm, "-v"], folder).split()
     if len(data) != FIXED or data[510:512] != b"\x55\xaa":
         raise MetaosError(f"{source.name} yields {len(data)} bytes, the linker needs {FIXED}")
-    account = tuple(_account(listing, source.name, len(data)))
+    account = tuple(_account(listing, source.name, len(data), defines))
     return Loader(data, account, version[2] if len(version) > 2 else "unknown")
 
 
@@ -96,15 +98,28 @@ def _run(command: list[str], folder: str) -> str:
     return done.stdout
 
 
-def _account(listing: str, name: str, length: int) -> Iterator[AccountEntry]:
-    """One entry for each source line that yields bytes, in order; `times` yields padding."""
+def _account(
+    listing: str, name: str, length: int, defines: Mapping[str, int]
+) -> Iterator[AccountEntry]:
+    """One entry for each source line that yields bytes, in order; `times` yields padding.
+
+    A line has the facts of the linker's numbers that it names.
+    """
     lines: list[tuple[int, int, str]] = []
     for text in listing.splitlines():
         match = _LISTED.match(text)
         if match and (not lines or int(match["line"]) != lines[-1][1]):
             lines.append((int(match["at"], 16), int(match["line"]), match["source"].strip()))
     for (start, line, source), (end, _, _) in pairwise([*lines, (length, 0, "")]):
-        if source.startswith("times "):
-            yield AccountEntry(start=start, end=end, kind="padding")
-        else:
-            yield AccountEntry(start=start, end=end, kind="loader", file=name, line=line, column=1)
+        used = [n for n in _WORD.findall(source.partition(";")[0]) if n in defines]
+        padding = source.startswith("times ")
+        yield AccountEntry(
+            start=start,
+            end=end,
+            kind="padding" if padding else "loader",
+            file=name,
+            line=line,
+            column=1,
+            facts=facts_of(*(defines[n] for n in used)),
+            note="to the place that the firmware gives what follows" if padding else "",
+        )

@@ -13,8 +13,9 @@ import msgspec
 from metaos.match.system import System
 from metaos.probe.machine import Emulator
 
-SCHEMA = 1
-"""Version of the manifest and of the account (their JSON form)."""
+SCHEMA = 2
+"""Version of the manifest and of the account (their JSON form). In 1 entries had neither
+`because` nor `note`, and devices no `because`."""
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,9 +50,12 @@ class AccountEntry(Struct, frozen=True, kw_only=True):
     `device` is an address such as "00:03.0", or "" for what belongs to no device. `file` is
     relative to its root (the pattern folder, or the boot loader's), `line` and `column`
     count from 1; "" and 0 where no source has a say. `exact` is False where the line was
-    inferred. `facts` are paths into the machine file; `symbols` name the places, windows
-    and data that relocations within these bytes refer to. `phase` is "" for what lies
-    outside phases or serves several.
+    inferred. `facts` are those that numbers in these bytes are made of, as paths into the
+    machine file or the system file: with another value these bytes are others. `because` are
+    those that are why the bytes are there, or speak of what they speak of. `symbols` name the
+    places, windows and data that relocations within these bytes refer to. `note` says what a
+    list entry writes and why padding is there. `phase` is "" for what lies outside phases or
+    serves several.
     """
 
     start: int
@@ -63,8 +67,10 @@ class AccountEntry(Struct, frozen=True, kw_only=True):
     column: int = 0
     exact: bool = True
     facts: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
     phase: str = ""
     symbols: tuple[str, ...] = ()
+    note: str = ""
 
 
 class PhaseMap(Struct, frozen=True, kw_only=True):
@@ -140,13 +146,16 @@ class Served(Struct, frozen=True, kw_only=True):
     """A device in the image and the pattern that serves it.
 
     `offers` says that its turn offers frames to services, which may answer them; at which
-    address is `interface`, as 10.0.2.15/24, "" for a device that offers none.
+    address is `interface`, as 10.0.2.15/24, "" for a device that offers none. `because` are
+    the facts by which the pattern was chosen: all of the device's bytes are there because of
+    them.
     """
 
     address: str
     pattern: str
     offers: bool = False
     interface: str = ""
+    because: tuple[str, ...] = ()
 
 
 class PortRange(Struct, frozen=True, kw_only=True):

@@ -75,8 +75,8 @@ class Window:
 class DatumLine:
     """Bytes `start` to `end` of a datum and where they come from.
 
-    `kind` is for the account: "row", "text", "constant" ...; `facts` are paths into the
-    machine file ("functions.00:03.0.device").
+    `kind` is for the account: "row", "text", "constant" ...; `facts` are the facts that their
+    numbers are made of, `because` those that are why they are there at all.
     """
 
     start: int
@@ -85,6 +85,7 @@ class DatumLine:
     kind: str
     span: Span
     facts: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

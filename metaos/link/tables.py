@@ -29,6 +29,7 @@ from metaos.link.layout import (
     Layout,
 )
 from metaos.link.manifest import Mapping
+from metaos.told import told
 
 PRESENT, WRITABLE, ACCESSED, DIRTY, BIG = 1, 2, 0x20, 0x40, 0x80
 UNCACHED = 0x18
@@ -46,7 +47,8 @@ _Node = tuple[tuple[int, "int | _Node"], ...]
 class PageTables:
     """The tables of all phases: where, how many pages, each phase's root, and their words.
 
-    `code_tables` are the page tables of the code region, by phase.
+    `code_tables` are the page tables of the code region, by phase. Words know the facts that
+    placed what they lead to.
     """
 
     base: int
@@ -189,7 +191,9 @@ def _gibibytes(mappings: Iterable[Mapping]) -> Iterator[tuple[int, _Node]]:
 
 def _leaf(mapping: Mapping, linear: int) -> int:
     """The entry of the page at `linear`. Accessed and dirty are preset: nothing changes them."""
-    frame = mapping.physical if mapping.shadow else mapping.physical + linear - mapping.linear
+    frame = mapping.physical
+    if not mapping.shadow:
+        frame = told(frame + linear - int(mapping.linear), frame, mapping.linear)
     leaf = frame | PRESENT | ACCESSED
     leaf |= WRITABLE if mapping.writable else 0
     leaf |= DIRTY if mapping.writable or linear == GATES_LINEAR else 0  # `ltr` marks the TSS busy
@@ -222,4 +226,4 @@ class _Writer:
             for half in (0, 4):
                 word = value >> 8 * half & 0xFFFFFFFF
                 if word:
-                    self.words[at + 8 * index + half] = word
+                    self.words[int(at) + 8 * index + half] = word

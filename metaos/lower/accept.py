@@ -9,6 +9,7 @@ from metaos.lower.known import fail
 from metaos.lower.masks import Masks
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
+from metaos.told import big_endian, bytes_of
 
 
 class Accept(Headers):
@@ -209,8 +210,7 @@ class Accept(Headers):
             at = FieldAt(node, one)
             fixed = node.constants.get(at.key)
             if fixed is not None and at.first_bit == offset * 8 and one.bits == size * 8:
-                data = fixed.to_bytes(size, "big")
-                return self.b.const(int.from_bytes(data, "little"), size * 8)
+                return self.b.const(big_endian(bytes_of(fixed, size)), size * 8)
         return None
 
     def around(self, total: Op, overflow: Op, *, twice: bool) -> Op:

@@ -16,6 +16,7 @@ from metaos.link.parts import Datum, DatumLine
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan
 from metaos.pattern import syntax as s
+from metaos.told import facts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,22 @@ class Constants:
     """Numbers that guarded port writes send, in the order of the line: a datum of the phase."""
 
     symbol: str
-    said: list[tuple[bytes, Span]] = field(default_factory=list)
+    said: list[tuple[bytes, Span, tuple[str, ...]]] = field(default_factory=list)
 
     def address(self, builder: Builder, node: s.Expr, value: Op) -> Op:
         """Where a constant lies; the next one is behind it, so that one pointer serves both."""
-        offset = sum(len(data) for data, _ in self.said)
-        self.said.append((value.value.to_bytes(value.bits // 8, "little"), node.span))
+        offset = sum(len(data) for data, _, _ in self.said)
+        data = value.value.to_bytes(value.bits // 8, "little")
+        self.said.append((data, node.span, facts_of(value.value)))
         return builder.address(self.symbol, offset)
 
     def data(self, device: str, phase: str) -> tuple[Datum, ...]:
         """The datum, if there is a constant."""
         lines, at = list[DatumLine](), 0
-        for one, span in self.said:
-            lines.append(DatumLine(at, at + len(one), device, "constant", span))
+        for one, span, facts in self.said:
+            lines.append(DatumLine(at, at + len(one), device, "constant", span, facts))
             at += len(one)
-        whole = b"".join(one for one, _ in self.said)
+        whole = b"".join(one for one, _, _ in self.said)
         return (Datum(self.symbol, (phase,), whole, 1, (), tuple(lines)),) if whole else ()
 
 

@@ -42,8 +42,9 @@ from metaos.lower.turn import Splice, Turn
 from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
-from metaos.match.cards import carried_by, roles
+from metaos.match.cards import address_fact, carried_by, roles
 from metaos.probe.machine import Machine
+from metaos.told import Told
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def unit_facts(machine: Machine, address: str) -> dict[str, int]:
     for network in machine.networks:
         if network.address == address:
             mac = bytes.fromhex(network.mac.replace(":", ""))
-            return {"network.mac": int.from_bytes(mac, "little")}
+            value = int.from_bytes(mac, "little")
+            return {"network.mac": Told(value, (f"networks.{address}.mac",))}
     return {}
 
 
@@ -175,7 +177,8 @@ def card_services(
     """Each of the machine's cards, which are `cards`, with the services that it carries."""
     parts = roles(bindings.system, [device.address for device in cards])
     for device, role in zip(cards, parts, strict=True):
-        mine = Mine(int(role.interface.ip), device.symbol("mac"), device.folded.get("mac"))
+        ip = Told(int(role.interface.ip), (address_fact(bindings.system, role.card),))
+        mine = Mine(ip, device.symbol("mac"), device.folded.get("mac"))
         carried = carried_by(role, bindings.services)
         yield device, Services(carried, bindings.patterns.layouts, mine)
 
@@ -223,6 +226,10 @@ def _turn(
     work.data += turn.constants.data(device.address, phase)
 
 
+_SAID = {"address": "my.ip", "name": "my.name"}
+"""What of the system file a text can say, and how the text calls it."""
+
+
 def _banner(work: Work) -> str | None:
     """The datum of all that is said at start; None if nothing is, or nobody could show it."""
     said = [x for x in work.bindings.services if x.say is not None]
@@ -237,7 +244,7 @@ def _banner(work: Work) -> str | None:
         length = len(text) + 1
         if length > TEXT_SIZE:
             raise fail(say.span, "E0472", f"the text has {length} characters, at most {TEXT_SIZE}")
-        facts = ("system.address",)
+        facts = tuple(f"system.{f}" for f, n in _SAID.items() if f"{{{n}}}" in say.value)
         lines.append(DatumLine(start, len(text), PLATFORM, "text", say.span, facts))
     # A console's position has 8 bits: it stays inside, whatever the text's end.
     lines[-1] = replace(lines[-1], end=TEXT_SIZE)

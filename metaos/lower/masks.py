@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metaos.errors import Span
+from metaos.told import little_endian
 
 
 class Masks:
@@ -29,8 +30,8 @@ class Masks:
             start = offsets[0]
             size = next(n for n in (8, 4, 2, 1) if self.fits(start, n))
             part = [self.bytes[start + i] for i in range(size)]
-            mask = int.from_bytes(bytes(p[0] for p in part), "little")
-            value = int.from_bytes(bytes(p[1] for p in part), "little")
+            mask = little_endian(p[0] for p in part)
+            value = little_endian(p[1] for p in part)
             result.append((start, size, mask, value, part[0][2]))
             offsets = [o for o in offsets if o >= start + size]
         return result

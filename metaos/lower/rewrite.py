@@ -8,6 +8,7 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
 from metaos.lower.values import Frame
+from metaos.told import little_endian
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def chunks(sources: dict[int, ByteSource]) -> tuple[Chunk, ...]:
                 result.append(Chunk(start, wide, source))
                 position += run
                 continue
-        data = bytes(sources[start + i].number & 0xFF for i in range(size))
-        result.append(Chunk(start, size, source, int.from_bytes(data, "little")))
+        data = [sources[start + i].number & 0xFF for i in range(size)]
+        result.append(Chunk(start, size, source, little_endian(data)))
         position += size
     return tuple(result)
 

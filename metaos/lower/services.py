@@ -18,6 +18,7 @@ from metaos.lower.rewrite import ByteSource, Rewrite, chunks
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
+from metaos.told import bytes_of
 
 
 class Services:
@@ -124,9 +125,8 @@ class _Splice(Accept):
         value = assignment.value
         known, at = self.answered(node, value), self.find(node, value)
         if known is not None:
-            data = known.to_bytes(size, "big")
-            for i in range(size):
-                found[start + i] = ByteSource("constant", data[i], span=span)
+            for i, byte in enumerate(reversed(bytes_of(known, size))):
+                found[start + i] = ByteSource("constant", byte, span=span)
         elif dotted(value) == "my.mac":
             mine = self.given.mine
             for i in range(size):

@@ -6,7 +6,9 @@ table. `stepper(phase, rows, ...)` gives the program and the table.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from metaos.emit.code import Relocation
 from metaos.errors import Span
@@ -17,6 +19,7 @@ from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
 from metaos.lower.rows import FULL, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
+from metaos.told import facts_of
 
 CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
 SPARE = "rows.spare"
@@ -171,13 +174,21 @@ def _datum(
             else:
                 word = (cell.value ^ column.flip).to_bytes(4, "little")
                 data[at : at + column.bytes] = word[: column.bytes]
-    lines = tuple(
-        DatumLine(n * stride, (n + 1) * stride, row.device, "row", row.span, row.facts)
-        for n, row in enumerate(rows)
-        if stride
-    )
+    lines = tuple(x for n, row in enumerate(rows) for x in _row_lines(row, n, columns, stride))
     relocations.sort(key=lambda r: r.offset)
     return Datum(symbol, (phase,), bytes(data), 1, tuple(relocations), lines)
+
+
+def _row_lines(
+    row: Row, number: int, columns: dict[str, Column], stride: int
+) -> Iterator[DatumLine]:
+    """A row's bytes, cut where the facts change that their numbers are made of."""
+    at = number * stride
+    cells = ((c.offset, c.bytes, facts_of(c.cells[number].value)) for c in columns.values())
+    for facts, group in groupby(sorted(c for c in cells if c[1]), lambda cell: cell[2]):
+        wide = sum(width for _, width, _ in group)
+        yield DatumLine(at, at + wide, row.device, "row", row.span, facts, row.facts)
+        at += wide
 
 
 class _Stepper:

@@ -217,6 +217,22 @@ def _why(matches: tuple[s.Match, ...]) -> str:
     return ", ".join(said)
 
 
+def chosen_by(binding: Binding) -> tuple[str, ...]:
+    """The facts by which a device has its pattern, as paths into the machine file."""
+    address = binding.device.address
+    found: list[str] = []
+    for match in binding.pattern.of(s.Match):
+        if match.kind != "pci":
+            found.append(f"{match.kind}.{address}")
+        for key, _ in match.keys:
+            found.append(f"functions.{address}.{_FIELDS.get(key, key)}")
+    return tuple(dict.fromkeys(found))
+
+
+_FIELDS = {"class": "class_code", "capability": "capabilities"}
+"""Keys of a match that have another name in the machine file."""
+
+
 def function_key(name: str) -> Callable[[Function], int] | None:
     """How a match's key is read from a function; None for a key that is no id."""
     keys: dict[str, Callable[[Function], int]] = {

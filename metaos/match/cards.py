@@ -49,6 +49,12 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
     return tuple(found)
 
 
+def address_fact(system: System, card: str) -> str:
+    """Where a card's address on the network is from: a path into the system file."""
+    own = system.cards.get(card)
+    return f"system.cards.{card}.address" if own and own.address else "system.address"
+
+
 def carried_by(role: Role, services: Sequence[Service]) -> tuple[Service, ...]:
     """Of all `services`, parents first, those that the card carries, and what they lie over.
 

@@ -16,6 +16,7 @@ from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import COMPARISONS
 from metaos.pattern.spell import dotted, spell
 from metaos.probe.machine import BarKind
+from metaos.told import Told, told
 
 if TYPE_CHECKING:
     from metaos.match.bind import Device
@@ -37,7 +38,7 @@ OPERATORS: Mapping[str, Callable[[int, int], int]] = {
 class WindowFact:
     """A memory window: where it lies, its size in bytes, the machine's fact it is from.
 
-    One that is part of another starts `start` bytes behind it.
+    One that is part of another starts `start` bytes behind the start of that one.
     """
 
     physical: int
@@ -45,11 +46,12 @@ class WindowFact:
     fact: str
     bar: int | None = None
     start: int = 0
+    part_of: WindowFact | None = None
 
     @property
     def whole(self) -> WindowFact:
         """The window that this is part of."""
-        return WindowFact(self.physical - self.start, self.size + self.start, self.fact, self.bar)
+        return self.part_of or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,11 @@ class PortsFact:
 
 @dataclass(frozen=True, slots=True)
 class CapabilityFact:
-    """A PCI capability: the function's config bytes from its id on."""
+    """A PCI capability: the function's config bytes from its id on, at offset `at`."""
 
     data: bytes
     fact: str
+    at: int = 0
 
     def number(self, expression: s.Expr, width: str, offset: int) -> int:
         """The little-endian number of `width` ("u8", "u16", "u32") at byte `offset`."""
@@ -74,7 +77,9 @@ class CapabilityFact:
         if not 0 <= offset <= len(self.data) - size:
             end = f"the {len(self.data)} config bytes that the machine file has from it on"
             raise fail(expression, f"byte {offset} of the capability is beyond {end}", HOW_TO_GET)
-        return int.from_bytes(self.data[offset : offset + size], "little")
+        value = int.from_bytes(self.data[offset : offset + size], "little")
+        function = self.fact.removesuffix(".capabilities")
+        return Told(value, (f"{function}.config.{self.at + offset:#04x}.{width}",))
 
 
 Fact = int | WindowFact | PortsFact | CapabilityFact
@@ -150,7 +155,8 @@ def _further(expression: s.Expr, place: Fact, by: int) -> Fact:
     match place:
         case WindowFact() if 0 <= by < place.size:
             size, start = place.size - by, place.start + by
-            return WindowFact(place.physical + by, size, place.fact, place.bar, start)
+            whole = place.whole
+            return WindowFact(place.physical + by, size, place.fact, place.bar, start, whole)
         case WindowFact():
             raise fail(expression, f"byte {by:#x} is beyond the window's {place.size:#x}")
         case PortsFact():
@@ -161,7 +167,7 @@ def _further(expression: s.Expr, place: Fact, by: int) -> Fact:
 def _log2(expression: s.Expr, value: int) -> int:
     if value < 1 or value & (value - 1):
         raise fail(expression, f"{value} is no power of two")
-    return value.bit_length() - 1
+    return told(value.bit_length() - 1, value)
 
 
 def _capability(
@@ -178,7 +184,7 @@ def _capability(
     for one in function.capabilities if function is not None else ():
         assert function is not None
         data = bytes.fromhex(function.config)[one.offset :]
-        found = CapabilityFact(data, f"functions.{function.address}.capabilities")
+        found = CapabilityFact(data, f"functions.{function.address}.capabilities", one.offset)
         inner = {**names, **dict.fromkeys(("u8", "u16", "u32"), found)}
         if one.id == wanted and all(_number(c, device, inner) for c in conditions):
             return found
@@ -218,4 +224,5 @@ def _acpi(expression: s.Expr, device: Device, width: str, offset: int) -> int:
             expression,
             f"table {device.address} has {len(data)} bytes, and byte {offset} is asked for",
         )
-    return int.from_bytes(data[offset : offset + size], "little")
+    value = int.from_bytes(data[offset : offset + size], "little")
+    return Told(value, (f"acpi.{device.address}.{offset:#04x}.{width}",))

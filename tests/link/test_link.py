@@ -109,8 +109,12 @@ def test_account(image: Image) -> None:
     assert all(e.facts == ("functions.00:03.0.device",) for e in rows)
     loader = [e for e in image.account if e.kind == "loader"]
     assert all(e.file == "boot.asm" and e.line for e in loader)
-    initial = [e for e in image.account if e.kind == "list" and e.device]
+    lists = [e for e in image.account if e.kind == "list"]
+    initial = [e for e in lists if e.note == "how ring begins"]
     assert len(initial) == 2 and all(e.line == SPAN.line for e in initial)
+    windows = [e for e in lists if e.note == "page tables: window"]
+    assert windows and all(e.device and e.file and e.symbols for e in windows)
+    assert all(e.note for e in image.account if e.kind in ("list", "padding"))
     assert {e.kind for e in image.account} == {
         *("loader", "list", "code", "row", "wipe", "phase change", "padding"),
         *("trap", "descriptor"),

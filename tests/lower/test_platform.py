@@ -124,7 +124,7 @@ def test_consoles_then_features_and_memory_come_first(lowered: Lowered) -> None:
     program, (datum, *_) = guard(lowered, used)
     check(program)
     consoles = len(lowered.console_rows)
-    facts = [line.facts for line in datum.lines]
+    facts = [line.because for line in datum.lines]
     first = facts[consoles : consoles + 3]
     assert first == [(f"cpu.leaves.{f.leaf:#x}",) for f in used] + [("memory",)]
     assert not any(x in facts[:consoles] for x in first)

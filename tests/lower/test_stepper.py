@@ -427,7 +427,7 @@ def test_every_row_is_attributed() -> None:
         for n in range(5)
     )
     _, datum = stepper("init", rows, then="wipe", ticks=None, config=None)
-    assert [(x.device, x.span.line, x.facts, x.kind) for x in datum.lines] == [
+    assert [(x.device, x.span.line, x.because, x.kind) for x in datum.lines] == [
         (f"dev{n}", n + 1, (f"f{n}",), "row") for n in range(5)
     ]
     edges = [(x.start, x.end) for x in datum.lines]
