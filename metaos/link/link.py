@@ -190,7 +190,7 @@ def _piece_entry(piece: Piece, members: Iterable[Chunk]) -> AccountEntry:
     """The account of a piece's list entry: what it puts in place."""
     names = [chunk.name for chunk in members]
     entry = _listed(PIECE_LENGTH, f"copies {', '.join(names)}")
-    symbols = tuple(name for name in names if not name.startswith(PHASE_NAME))
+    symbols = tuple(n for n in names if n != GATES and not n.startswith(PHASE_NAME))
     return replace(entry, facts=facts_of(piece.destination), symbols=symbols)
 
 
