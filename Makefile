@@ -1,14 +1,17 @@
 # make setup   what MetaOS needs, from Debian and PyPI
 # make demo    a machine probed, its image built, booted and talked to
-# make test    everything that continuous integration runs
-# make soak    20,000 damaged inputs for each reader of machine descriptions, 50,000 patterns
+# make test    what continuous integration runs: lint, types, quick tests, some machines booted
+# make test-all  that, and every machine and the slow tests
+# make soak    damaged inputs by the ten thousand, then hours of echoes: SPACED=N FLOOD=N of each
 # make format  source code as `make test` wants it
 
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
+SPACED ?= 1000000
+FLOOD ?= 1000000
 
-.PHONY: setup demo test lint quick boots soak format clean
+.PHONY: setup demo test test-all lint quick boots rest soak format clean
 
 setup:
 	@PYTHON=$(PYTHON) sh tools/setup.sh
@@ -17,6 +20,8 @@ demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
 test: lint quick boots
+
+test-all: test rest
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -27,10 +32,14 @@ quick: setup
 	$(BIN)/pytest -q -n $(JOBS) -m "not qemu and not slow and not soak"
 
 boots: setup
-	$(BIN)/pytest -q -n $(JOBS) -m "(qemu or slow) and not soak"
+	$(BIN)/pytest -q -n $(JOBS) -m "qemu and not slow and not soak"
+
+rest: setup
+	$(BIN)/pytest -q -n $(JOBS) -m "slow and not soak"
 
 soak: setup
 	$(BIN)/pytest -q -n $(JOBS) -m soak
+	$(BIN)/python -m benchmarks.soak --spaced $(SPACED) --flood $(FLOOD)
 
 format: setup
 	$(BIN)/python tools/docs.py

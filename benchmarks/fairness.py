@@ -57,16 +57,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class End:
-    """Our end of one card's wire."""
+    """Our end of one card's wire, and the machine that has the card."""
 
-    def __init__(self, card: str, wire: Wire, host: Host) -> None:
-        self.card, self.wire, self.host = card, wire, host
+    def __init__(self, card: str, wire: Wire, host: Host, vm: Qemu) -> None:
+        self.card, self.wire, self.host, self.vm = card, wire, host, vm
 
-    def wake(self, vm: Qemu, until: float) -> None:
+    def wake(self, until: float) -> None:
         """Ask for its address until it answers. Raises MetaosError if it does not in time."""
         while time.monotonic() < until:
-            if vm.returncode is not None:
-                raise vm.death("while it booted")
+            if self.vm.returncode is not None:
+                raise self.vm.death("while it booted")
             self.wire.send(self.host.arp())
             end = time.monotonic() + _ARP_SECONDS
             while (left := end - time.monotonic()) > 0:
@@ -218,7 +218,22 @@ def booted(path: Path, arguments: Sequence[str] = ()) -> Iterator[list[End]]:
 
 def _awake(vm: Qemu, wires: Sequence[Wire], served: Sequence[Served]) -> list[End]:
     until = time.monotonic() + BOOT_SECONDS
-    while True:
+    at = _networks(vm, served, until)
+    ends = []
+    for device in served:
+        wire = wires[int(at[device.address].removeprefix("net"))]
+        ends.append(End(device.address, wire, Host(device.interface.partition("/")[0]), vm))
+        ends[-1].wake(until)
+    for end in ends:
+        end.drain()
+    return ends
+
+
+def _networks(vm: Qemu, served: Sequence[Served], until: float) -> dict[str, str]:
+    """The network of each card by its address. One card has no id to find it by, and needs none."""
+    if len(served) == 1:
+        return {served[0].address: "net0"}
+    while time.monotonic() < until:
         netdevs = found.netdevs(vm.hmp("info network"))
         at = {
             address: netdevs[name]
@@ -226,18 +241,9 @@ def _awake(vm: Qemu, wires: Sequence[Wire], served: Sequence[Served]) -> list[En
             if name in netdevs
         }
         if all(device.address in at for device in served):
-            break
-        if time.monotonic() > until:
-            raise MetaosError("the machine lacks a card that the image serves")
+            return at
         time.sleep(_ARP_SECONDS)
-    ends = []
-    for device in served:
-        wire = wires[int(at[device.address].removeprefix("net"))]
-        ends.append(End(device.address, wire, Host(device.interface.partition("/")[0])))
-        ends[-1].wake(vm, until)
-    for end in ends:
-        end.drain()
-    return ends
+    raise MetaosError("the machine lacks a card that the image serves")
 
 
 def main() -> None:

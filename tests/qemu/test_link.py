@@ -29,7 +29,17 @@ CARDS = {
 ECHOES = 32_000
 
 
-@pytest.mark.parametrize(("arguments", "card"), CARDS.values(), ids=CARDS)
+QUICK = ("82540EM", "virtio")
+"""Of the others `make test-all` takes the link."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "card"),
+    [
+        pytest.param(*values, marks=() if name in QUICK else pytest.mark.slow, id=name)
+        for name, values in CARDS.items()
+    ],
+)
 def test_a_link_that_goes_and_comes(arguments: tuple[str, ...], card: str, make: Make) -> None:
     path, _ = make(probed(*arguments, "-device", card))
     with booted(path, arguments, card=card) as machine:

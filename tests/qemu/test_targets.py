@@ -94,7 +94,20 @@ MACHINES = {
 }
 
 
-@pytest.mark.parametrize("arguments", MACHINES.values(), ids=MACHINES)
+QUICK = (
+    "default", "behind a bridge", "q35", "an 82574L behind a root port",
+    "virtio, version 1 alone, behind a root port", "an NE2000", "an RTL8139C+",
+)  # fmt: skip
+"""Some of every kind; `make test-all` asks them all."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(arguments, marks=() if name in QUICK else pytest.mark.slow, id=name)
+        for name, arguments in MACHINES.items()
+    ],
+)
 def test_probe_build_and_ask(arguments: tuple[str, ...], make: Make) -> None:
     machine = probed(*arguments)
     assert parse_machine(format_machine(machine)) == machine

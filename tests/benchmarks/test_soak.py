@@ -1,0 +1,106 @@
+"""Hours of echoes, shortened: nothing lost, nothing late; and the judge that says so."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import pytest
+
+from benchmarks.fairness import PAYLOAD, End
+from benchmarks.packets import OURS, Host
+from benchmarks.soak import LOST_SECONDS, MACHINES, TICK_SECONDS, Asked, Soaked, soaked
+from tests.model.reference import answer
+
+MAC, IP = bytes.fromhex("525400123456"), bytes([10, 0, 2, 15])
+
+
+class Answering:
+    """A wire whose machine answers each frame after `delay` seconds, or the first `deaf` never."""
+
+    def __init__(self, deaf: int = 0) -> None:
+        self.deaf, self.answers = deaf, list[bytes]()
+
+    def send(self, frame: bytes) -> bool:
+        if self.deaf:
+            self.deaf -= 1
+            return True
+        reply = answer(frame, MAC, IP)
+        assert reply is not None
+        self.answers.append(reply)
+        return True
+
+
+class Machine:
+    pid = 1
+
+
+def asked(wire: Answering, echoes: int, width: int = 1) -> Asked:
+    host = Host("10.0.2.15", guest=MAC)
+    end = cast(End, type("E", (), {"wire": wire, "host": host, "vm": Machine()})())
+    return Asked(end, echoes, width, None)
+
+
+def test_every_answer_is_judged() -> None:
+    wire = Answering()
+    one = asked(wire, 40, width=32)
+    while not one.done:
+        one.fill()
+        for frame in wire.answers:
+            one.take(frame)
+        wire.answers.clear()
+    assert (one.sent, one.lost, one.wrong, one.late) == (40, 0, 0, 0)
+
+
+def test_a_wrong_and_a_second_answer_are_wrong() -> None:
+    wire = Answering()
+    one = asked(wire, 2)
+    one.fill()
+    (right,) = wire.answers
+    one.take(right[:-1] + bytes([right[-1] ^ 1]))
+    one.take(right)
+    one.take(right)
+    assert one.wrong == 2 and not one.late
+
+
+def test_one_that_never_comes_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = asked(Answering(deaf=1), 1)
+    one.fill()
+    later = time.perf_counter() + LOST_SECONDS + 1
+    monkeypatch.setattr("time.perf_counter", lambda: later)
+    one.fill()
+    assert one.lost == 1 and one.done
+
+
+@pytest.mark.parametrize(("delayed", "late"), [(0.0, 1), (1.0, 0)])
+def test_one_later_than_a_tick_is_late_unless_the_host_was(
+    delayed: float, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Answering()
+    one = asked(wire, 1)
+    one.fill()
+    later = time.perf_counter() + 2 * TICK_SECONDS
+    monkeypatch.setattr("time.perf_counter", lambda: later)
+    monkeypatch.setattr(one.delay, "since", lambda moment: delayed)
+    one.take(wire.answers[0])
+    assert one.late == late and one.longest_with_host >= 2 * TICK_SECONDS
+
+
+def test_a_result_with_anything_amiss_is_bad() -> None:
+    whole = {"lost": 0, "wrong": 0, "late": 0}
+    for name in ("", *whole):
+        one = Soaked(
+            machine="m", way="w", asked=1, longest_us=0, longest_with_host_us=0,
+            **whole | ({name: 1} if name else {}),
+        )  # fmt: skip
+        assert one.bad is bool(name)
+    assert OURS and PAYLOAD
+
+
+@pytest.mark.qemu
+def test_a_soak_shortened() -> None:
+    """Not how late answers came: the host is busy with other tests."""
+    results = list(soaked(list(MACHINES), spaced=1_000, flood=10_000, batch=10_000, jobs=4))
+    assert len(results) == 2 * len(MACHINES)
+    for one in results:
+        assert one.asked in (1_000, 10_000) and (one.lost, one.wrong) == (0, 0), one
