@@ -19,7 +19,13 @@ from metaos.lower.headers import Mine
 from metaos.lower.known import fail
 from metaos.lower.places import device_places, lent, platform_places, ports, windows
 from metaos.lower.plan import DevicePlan, plan
-from metaos.lower.platform import feature_row, function_guards, init_rows, memory_row, sequence_rows
+from metaos.lower.platform import (
+    feature_row,
+    function_guards,
+    init_rows,
+    memory_rows,
+    sequence_rows,
+)
 from metaos.lower.rows import Row
 from metaos.lower.services import Services
 from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
@@ -99,7 +105,7 @@ def lower(bindings: Bindings) -> Lowered:
     _steady(work, ticks)
     _report(work, ticks)
     _tell_time(work, ticks)
-    device_places(work)
+    device_places(work, guard_rows)
     owned = ports(work)
     return Lowered(
         bindings,
@@ -154,7 +160,7 @@ def guard_rows(lowered: Lowered, used: tuple[CpuFeature, ...]) -> tuple[Row, ...
     """All rows of the guard, in order. Texts are added to the report's once."""
     rows = list(lowered.console_rows)  # so that what follows can be reported
     rows += [feature_row(feature, lowered.texts) for feature in used]
-    rows.append(memory_row(lowered.texts))
+    rows += memory_rows(lowered.windows, lowered.texts)
     return (*rows, *lowered.guard_rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from metaos.link.manifest import PortRange
@@ -37,8 +38,10 @@ def _used(work: Work) -> set[str]:
     return used
 
 
-def device_places(work: Work) -> None:
+def device_places(work: Work, guard_rows: Iterable[Row]) -> None:
     used = _used(work)
+    in_guard = {cell.symbol for row in guard_rows for cell in (row.place, row.value)}
+    used |= in_guard
     consoles = work.consoles()
     for device in work.plans:
         phases = ("steady", "report") if device in consoles else ("init", "steady")
@@ -78,7 +81,7 @@ def device_places(work: Work) -> None:
                     True,
                     made,
                     state.node.span,
-                    phases,
+                    ("guard",) if state.symbol in in_guard else phases,
                 )
             )
 

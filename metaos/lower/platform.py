@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from metaos.emit.target import CpuFeature
+from metaos.link.parts import Window
+from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan
 from metaos.lower.rows import FULL, Cell, Row, RowLowering, config_address
@@ -14,7 +16,10 @@ from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.match.facts import PortsFact, WindowFact
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
-from metaos.probe.machine import Bar, BarKind, Function, domain
+from metaos.probe.machine import Bar, Function, domain
+
+MIB = 1 << 20
+Members = tuple[Mapping[str, int], ...]
 
 
 def sequence_rows(
@@ -46,16 +51,13 @@ def init_rows(work: Work) -> list[Row]:
 
 def _attach(work: Work, device: DevicePlan) -> list[Row]:
     """The rows that place a function's windows, as the config space's rule says."""
-    function = device.device.function
-    places = (x for x in device.facts.values.values() if isinstance(x, WindowFact | PortsFact))
-    used = {x.bar for x in places if x.bar is not None}
+    function, bars = device.device.function, used_bars(device)
     rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
-    if function is None or not used or rule is None:
+    if function is None or not bars or rule is None:
         return []
     sequence = rule.pattern.named(s.Sequence).get("attach")
     if sequence is None:
         return []
-    bars = [b for b in function.bars if b.index in used]
     for bar in bars:
         if not bar.address:
             raise fail(
@@ -71,13 +73,11 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
     }
     members = tuple(
         {
-            "index": b.index,
-            "size": b.size,
+            "at": b.index,
             "address": b.address & FULL,
             "upper": b.index + 1,
             "high": b.address >> 32,
             "wide": int(b.kind == "mem64"),
-            "flags": _bar_flags(function, b),
         }
         for b in bars
     )
@@ -95,39 +95,58 @@ def _owned(row: Row, device: str) -> Row:
     )
 
 
-def _bar_flags(function: Function, bar: Bar) -> int:
-    """The read-only low bits: four of memory, two of ports. Source: PCI 3.0 §6.2.5.1."""
-    at = 2 * (0x10 + 4 * bar.index)
-    return int(function.config[at : at + 2], 16) & (3 if bar.kind is BarKind.IO else 15)
+def used_bars(device: DevicePlan) -> tuple[Bar, ...]:
+    """The windows of a function that its pattern uses, and so the image places."""
+    function = device.device.function
+    places = (x for x in device.facts.values.values() if isinstance(x, WindowFact | PortsFact))
+    used = {x.bar for x in places if x.bar is not None}
+    return tuple(b for b in function.bars if b.index in used) if function is not None else ()
 
 
 def function_guards(work: Work) -> list[Row]:
-    """A row for every function of the machine and for every free slot beside one."""
+    """What config space must show: all functions, none besides, and what each decodes.
+
+    Sizes come last, since they are read by writing: by then every function is known.
+    """
     rule = next((p for p in work.plans if p.pattern.of(s.Guard)), None)
     if rule is None:
         return []
-    guards = rule.pattern.named(s.Guard)
     functions = tuple(f for f in work.bindings.machine.functions if not domain(f.address))
     rows: list[Row] = []
+
+    def add(name: str, address: str, names: Mapping[str, int], **lists: Members) -> None:
+        guard = rule.pattern.named(s.Guard).get(name)
+        if guard is not None:
+            facts = (f"functions.{address}",)
+            at = config_address(address)
+            rows.extend(RowLowering(rule, work.texts, names, lists, at, facts).lower(guard.rows))
+
     for function in functions:
-        if "present" not in guards:
-            break
-        names = {
-            "function.id": function.device << 16 | function.vendor,
-            "function.class_revision": function.class_code << 8 | function.revision,
-            "function.subsystem": function.subsystem_device << 16 | function.subsystem_vendor,
-            "function.has_subsystem": int(function.header_type & 0x7F == 0),
-            "function.alone": int(function.address.endswith(".0") and not _of_several(function)),
-        }
-        facts = (f"functions.{function.address}",)
-        lowering = RowLowering(rule, work.texts, names, {}, config_address(function.address), facts)
-        rows += lowering.lower(guards["present"].rows)
-    for address in free_slots(functions) if "absent" in guards else ():
-        lowering = RowLowering(
-            rule, work.texts, {}, {}, config_address(address), (f"functions.{address}",)
-        )
-        rows += lowering.lower(guards["absent"].rows)
+        add("present", function.address, _identity(function))
+    for address in free_slots(functions):
+        add("absent", address, {})
+    ours = [Placed(p.address, bar) for p in work.plans for bar in used_bars(p)]
+    consoles = {p.address for p in work.consoles()}
+    known = tuple(decoders(functions, ours, consoles))
+    for one in known:
+        add("placed", one.address, {}, fixed=one.fixed, apart=one.apart)
+    for one in known:
+        add("sized", one.address, {"function.pauses": int(one.pauses)}, sized=one.sized)
     return rows
+
+
+def _identity(function: Function) -> dict[str, int]:
+    """The words by which a function is recognised."""
+    bridges = layout(function) == BRIDGE
+    return {
+        "function.id": function.device << 16 | function.vendor,
+        "function.class_revision": function.class_code << 8 | function.revision,
+        "function.subsystem": function.subsystem_device << 16 | function.subsystem_vendor,
+        "function.has_subsystem": int(layout(function) == 0),
+        "function.alone": int(function.address.endswith(".0") and not _of_several(function)),
+        "function.bridges": int(bridges),
+        "function.buses": word(function, 0x18) & 0xFFFFFF if bridges else 0,
+    }
 
 
 def free_slots(functions: tuple[Function, ...]) -> tuple[str, ...]:
@@ -180,17 +199,19 @@ def feature_row(feature: CpuFeature, texts: Texts) -> Row:
     )
 
 
-def memory_row(texts: Texts) -> Row:
+def memory_rows(windows: Iterable[Window], texts: Texts) -> tuple[Row, ...]:
+    """The RAM that the image uses is there, and ends before the windows that it places."""
     text = "memory changed: expected {wanted:x8} KiB above 1 MiB or more, found {found:x8}; "
+    more = _memory_row("mem32.test", Cell(0, MEMORY_NEEDED), text, texts)
+    above = [w.physical for w in windows if MIB <= w.physical < 1 << 32]
+    if not above:
+        return (more,)
+    text = "memory changed: expected less than {wanted:x8} KiB above 1 MiB, found {found:x8}; "
+    least = (min(above) - MIB) // 1024
+    return more, _memory_row("mem32.unlike", Cell(least), text, texts)
+
+
+def _memory_row(kind: str, value: Cell, text: str, texts: Texts) -> Row:
     site = texts.add(text + "probe and build again", {}, PLATFORM, GENERATED)
-    return Row(
-        "mem32.test",
-        Cell(0, MEMORY),
-        Cell(0, MEMORY_NEEDED),
-        1 << 31,
-        0,
-        site,
-        PLATFORM,
-        GENERATED,
-        ("memory",),
-    )
+    place = Cell(0, MEMORY)
+    return Row(kind, place, value, 1 << 31, 0, site, PLATFORM, GENERATED, ("memory",))

@@ -2,9 +2,10 @@
 
 A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem8, mem16, mem32,
 config, port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found
-go where `value` says; keep8 and keep16 store fewer) or put (what lies where `value` says is
+go where `value` says; keep8 and keep16 store fewer), put (what lies where `value` says is
 written). A test passes when `(found - value) & mask == 0`, which for a value within the mask is
-equality under the mask, and for mask 0x80000000 is "at least value".
+equality under the mask, and for mask 0x80000000 is "at least value". An `unlike` passes when a test
+would not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from metaos.match.facts import number
 from metaos.pattern import syntax as s
 
 FULL = 0xFFFF_FFFF
+ROW_TESTS = {"==": "test", "!=": "unlike"}
+"""What `await` and `expect` compare by, and the kind of row that does it."""
 HALVES = (16, 32)
 """By how many bits an address is shifted where a device takes it in two parts."""
 
@@ -283,9 +286,13 @@ class RowLowering:
 
     def _test(self, row: s.Await | s.Expect, limit: int) -> Row:
         condition, span = row.condition, row.span
-        if not isinstance(condition, s.Binary) or condition.operator != "==":
+        if not isinstance(condition, s.Binary) or condition.operator not in ROW_TESTS:
             raise fail(condition.span, "E0465", "a row tests 'register == value'")
-        left, field = condition.left, None
+        left: s.Expr = condition.left
+        field, kept = None, FULL
+        match left:
+            case s.Binary(operator="&", left=of, right=cut):
+                left, kept = of, self._number(cut) & FULL
         if isinstance(left, s.Member) and self._table_field(left) is None:
             register, place, space = self._register(left.of)
             field = next((f for f in register.node.fields if f.name == left.name), None)
@@ -294,12 +301,12 @@ class RowLowering:
         else:
             register, place, space = self._register(left)
         low, bits = (field.low, field.bits) if field else (0, register.bits)
-        mask = ((1 << bits) - 1) << low
+        mask = ((1 << bits) - 1) << low & kept << low
         value = self._number(condition.right) << low & mask
         site = self.texts.add(self._titled(row.message), {}, self.plan.address, span)
         facts = self._facts(register, condition.right, row.given)
         return self._row(
-            f"{space}.test",
+            f"{space}.{ROW_TESTS[condition.operator]}",
             place,
             Cell(value),
             span,

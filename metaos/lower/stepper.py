@@ -55,6 +55,7 @@ WIDTHS = (8, 16, 32)
 MEMORY = ("mem8", "mem16", "mem32")
 PORTS = ("port8", "port16", "port32")
 SPACES = (*MEMORY, *PORTS)
+CONFIG = "config"
 KINDS = (
     *(f"{space}.{action}" for space in SPACES for action in ("write", "test", "keep")),
     "config.write",
@@ -65,6 +66,8 @@ KINDS = (
     "cpuid3.test",
     *(f"{space}.keep{bits}" for bits in KEPT for space in SPACES),
     *(f"{space}.put" for space in PORTS),
+    *(f"{CONFIG}.{action}" for action in ("keep", *(f"keep{bits}" for bits in KEPT), "put")),
+    *(f"{space}.unlike" for space in (*SPACES, CONFIG)),
 )
 """What a row can be; where two are as frequent, the earlier has the smaller number."""
 
@@ -131,7 +134,13 @@ def _kinds(rows: tuple[Row, ...]) -> tuple[str, ...]:
 
 def keeping(bits: int) -> tuple[str, ...]:
     """The kinds of rows that store `bits` bits of what they find."""
-    return tuple(f"{space}.keep{'' if bits == 32 else bits}" for space in SPACES)
+    return tuple(f"{space}.keep{'' if bits == 32 else bits}" for space in (*SPACES, CONFIG))
+
+
+def _reading(space: str) -> tuple[str, ...]:
+    """The kinds of rows that read a place of `space`."""
+    actions = ("test", "unlike", "keep", *(f"keep{bits}" for bits in KEPT))
+    return tuple(f"{space}.{action}" for action in actions)
 
 
 def _code(kinds: tuple[str, ...], kind: str) -> int:
@@ -244,6 +253,8 @@ class _Stepper:
         b.store(self.column("site"), FAULT, FAULT_SITE)
         found = self.access()
         passed = b.eq(b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32))
+        unlike = self.is_kind(*(k for k in KINDS if k.endswith(".unlike")))
+        passed = passed if unlike is None else b.xor(passed, unlike)
         late = self.late(passed)
         step = b.select(passed, b.const(self.stride, 32), b.const(0, 32))
         cursor = b.add(b.trunc(self.at, 32), step)
@@ -272,7 +283,7 @@ class _Stepper:
                     at = b.select(write, address, spare)
                     b.store(b.trunc(self.value, bits), ABSOLUTE, 0, (at,), ordered=True)
         for bits in WIDTHS:
-            reading = (f"mem{bits}.test", *(f"mem{bits}.keep{n}" for n in ("", *KEPT)))
+            reading = _reading(f"mem{bits}")
             memory = self.is_kind(*reading)
             if memory is not None:
                 with b.at(self.span(*reading)):
@@ -307,7 +318,7 @@ class _Stepper:
         latch = b.address(FAULT, FAULT_WORDS["found"])
         moves: list[tuple[str, int, Op]] = []
         if any(k.startswith("config.") for k in self.kinds):
-            span = self.span("config.write", "config.test")
+            span = self.span("config.write", *_reading(CONFIG))
             if self.config is None:
                 raise fail(span, "E0468", "this machine's config space cannot be reached")
             with b.at(span):
@@ -323,7 +334,7 @@ class _Stepper:
         reads = False
         for space, bits, where in moves:
             writing = (f"{space}.write", f"{space}.put")
-            reading = (f"{space}.test", *(k for k in self.kinds if k.startswith(f"{space}.keep")))
+            reading = _reading(space)
             write, put, test = (self.is_kind(*k) for k in (writing, writing[1:], reading))
             if write is not None:
                 with b.at(self.span(*writing)):

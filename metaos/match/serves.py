@@ -28,6 +28,9 @@ from metaos.probe.machine import Bar, BarKind, Function, Machine, domain, unknow
 MIB = 1 << 20
 ROM = 6
 """The index that a machine file gives the expansion ROM's register."""
+UNLIKE = ".unlike"
+TESTS = (".test", UNLIKE)
+"""Kinds of rows that may fail."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def _untold(rows: tuple[Row, ...], b: Machine) -> Iterator[Obstacle]:
     """Each fact that rows test and B's file does not know, once."""
     told: set[str] = set()
     for row in rows:
-        fact = untold_row(b, row) if row.kind.endswith(".test") else None
+        fact = untold_row(b, row) if row.kind.endswith(TESTS) else None
         if fact is not None and fact.what not in told:
             told.add(fact.what)
             text = f"{fact.what}: not known of B: {fact.reason}"
@@ -96,21 +99,20 @@ def _failing(
         theirs = made_b.guard if phase == "guard" else made_b.lowered.init_rows
     known = {(r.kind, r.place, r.mask): r.value.value for r in theirs if not r.place.symbol}
     for row in rows:
-        if row.kind == "config.write":
-            space.write(row.place.value, row.value.value)
-        if not row.kind.endswith(".test") or untold_row(b, row) is not None:
+        space.do(row)
+        if not row.kind.endswith(TESTS) or untold_row(b, row) is not None:
             continue
         wanted = row.value.value
         if row.place.symbol == MEMORY:
-            wanted = made.image.manifest.memory_needed_kib
+            wanted = wanted or made.image.manifest.memory_needed_kib
             found: int | None = high_memory(b) // 1024
-        elif row.kind == "config.test":
+        elif row.kind.startswith("config."):
             found = space.read(row.place.value)
         elif row.kind.startswith("cpuid"):
             found = _cpuid(b, row)
         else:  # a port or a window: what B's own row expects there is what B has
             found = known.get((row.kind, row.place, row.mask))
-        if found is not None and (found - wanted) & row.mask:
+        if found is not None and bool((found - wanted) & row.mask) != row.kind.endswith(UNLIKE):
             text = words(made, row, wanted, found)
             yield Obstacle(by=phase, device=device_of(row), text=text, facts=row.facts)
 
@@ -176,13 +178,16 @@ def unspoken(_: Texts, row: Row, wanted: int, found: int) -> str:
     """What a row tests, for an image that has no console and so no words for it."""
     place = row.place.value
     if row.place.symbol == MEMORY:
-        return f"{wanted} KiB of memory above 1 MiB are needed, B has {found}"
+        what = "are too many" if row.kind.endswith(UNLIKE) else "of memory above 1 MiB are needed"
+        return f"{wanted} KiB {what}, B has {found}"
     if row.kind.startswith("cpuid"):
         register = REGISTERS[int(row.kind[len("cpuid")])]
         return f"CPUID leaf {place:#x} {register}: bits {row.mask:#x} are needed, B lacks them"
     where = f"{device_of(row)} register {place & 0xFF:02x}"
-    if row.kind != "config.test":
+    if not row.kind.startswith("config."):
         where = f"{row.device} {row.kind.partition('.')[0]} {place:#x}"
+    if row.kind.endswith(UNLIKE):
+        return f"{where}: found {found:08x}, in a window of the image"
     return f"{where}: expected {wanted:08x}, found {found & row.mask:08x}"
 
 
@@ -198,6 +203,20 @@ class ConfigSpace:
             _config_number(f.address): f for f in machine.functions if not domain(f.address)
         }
         self.written: dict[int, int] = {}
+        self.kept: dict[tuple[str, int], int] = {}
+
+    def do(self, row: Row) -> None:
+        """What a row does to the config space, and to what rows keep of it."""
+        state = (row.value.symbol, row.value.value)
+        match row.kind.partition("."):
+            case ("config", _, "write"):
+                self.write(row.place.value, row.value.value)
+            case ("config", _, "put"):
+                self.write(row.place.value, self.kept.get(state, 0))
+            case ("config", _, "keep"):
+                self.kept[state] = self.read(row.place.value)
+            case ("config", _, "keep16"):
+                self.kept[state] = self.read(row.place.value) & 0xFFFF
 
     def read(self, place: int) -> int:
         function = self.functions.get(place & ~0xFF)
@@ -210,7 +229,9 @@ class ConfigSpace:
         if function is None:
             return
         at = place & 0xFC
-        if 0x10 <= at < (0x28 if function.header_type & 0x7F == 0 else 0x18):
+        if at == (0x30 if function.header_type & 0x7F == 0 else 0x38):
+            value = _kept(function, ROM, value & ~0x7FE)
+        elif 0x10 <= at < (0x28 if function.header_type & 0x7F == 0 else 0x18):
             value = _kept(function, (at - 0x10) // 4, value)
         self.written[place] = value
 
@@ -228,6 +249,8 @@ def config_word(function: Function, at: int) -> int:
 def _kept(function: Function, index: int, value: int) -> int:
     """What a base address register holds after a write."""
     for bar in function.bars:
+        if bar.index == index == ROM:
+            return value & (~(bar.size - 1) | 1) & FULL
         if bar.index == index:
             flags = config_word(function, 0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)
             return value & ~(bar.size - 1) & FULL | flags

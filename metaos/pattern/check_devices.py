@@ -59,6 +59,8 @@ CONTRACTS: Mapping[str, Mapping[str, Present]] = {
         "access config": lambda p: bool(p.of(s.Access)),
         "guard present": _guards("present"),
         "guard absent": _guards("absent"),
+        "guard placed": _guards("placed"),
+        "guard sized": _guards("sized"),
     },
 }
 """What a device of a class must say. A class that frames come `over` needs one offer."""
@@ -75,7 +77,7 @@ BELONGS: Mapping[type, tuple[str, str]] = {
 SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config"}
 """Sequences that are run, and the only class that has each; "" for all."""
 
-GUARDS = ("present", "absent")
+GUARDS = ("present", "absent", "placed", "sized")
 
 
 # ---- the class's contract -----------------------------------------------------------------

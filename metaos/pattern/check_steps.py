@@ -177,15 +177,18 @@ class Flow:
         condition = row.condition
         self.typer.condition(condition)
         place = condition.left if isinstance(condition, s.Binary) else condition
+        if isinstance(place, s.Binary) and place.operator == "&":
+            self.typer.built(place.right)
+            place = place.left
         if not (self.is_register(place) or self.is_field(place)):
             what = "waits for" if isinstance(row, s.Await) else "tests"
             self.typer.say(
                 "E0220", f"a row {what} a register, given '{spell(place)}'", place.span,
                 "write REGISTER == value or REGISTER.FIELD == value",
             )  # fmt: skip
-        elif not isinstance(condition, s.Binary) or condition.operator != "==":
-            given = f"given '{spell(condition)}'"
-            self.typer.say("E0220", f"a row tests 'register == value', {given}", condition.span)
+        elif not isinstance(condition, s.Binary) or condition.operator not in ("==", "!="):
+            text = f"a row tests 'register == value' or '!=', given '{spell(condition)}'"
+            self.typer.say("E0220", text, condition.span)
         message(self.typer.report, row.message, row.span)
 
     def touch(self, row: s.Touch) -> None:

@@ -161,6 +161,9 @@ FUNCTION = Names(
         "subsystem": fact(32),
         "has_subsystem": fact(1),
         "alone": fact(1),
+        "bridges": fact(1),
+        "buses": fact(24),
+        "pauses": fact(1),
     },
 )
 """The function of which a guard's rows speak."""
@@ -168,19 +171,25 @@ FUNCTION = Names(
 ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1)})
 """Which kinds of windows the attached function has, and whether it is told of places in RAM."""
 
+WORD_INDEX = Num(4, 11, built=True)
+"""Which 32 bits of a configuration header, counted from 0x10."""
+
 LISTS: Mapping[str, Names] = {
     "bar": Names(
         "bar",
         {
-            "index": Num(3, 5, built=True),
-            "size": fact(32),
-            "flags": fact(4),
+            "at": WORD_INDEX,
             "address": fact(32),
             "wide": fact(1),
-            "upper": Num(3, 5, built=True),
+            "upper": WORD_INDEX,
             "high": fact(32),
         },
-    )
+    ),
+    "fixed": Names("fixed", {"at": WORD_INDEX, "mask": fact(32), "value": fact(32)}),
+    "sized": Names(
+        "sized", {"at": WORD_INDEX, "ones": fact(32), "mask": fact(32), "value": fact(32)}
+    ),
+    "apart": Names("apart", {"at": WORD_INDEX, "mask": fact(32), "value": fact(32)}),
 }
 """What `each NAME` goes through, and what `NAME` has inside."""
 

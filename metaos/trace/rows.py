@@ -29,6 +29,7 @@ from metaos.trace.records import RowDone
 _TRIES = 2
 """Turns that a row is given: nothing that a device answers changes."""
 _KIB = 1024
+TESTS = ("test", "unlike")
 
 
 @dataclass
@@ -139,7 +140,7 @@ class Rows:
         if located is not None and located.symbol.kind == "place":
             return ""
         wanted, source = Bits(row.value.value, row.mask), "assumed"
-        if action != "test":
+        if action not in TESTS:
             wanted, source = self._kept(row)
         pin = pins.get(register, NO_BITS)
         bench.answers.fixed[register] = wanted.and_then(pin)
@@ -168,7 +169,7 @@ class Rows:
         tested = action not in ("write", "put")
         found = self._word(bench, "found")
         value = bench.symbols.get(row.value.symbol, 0) + row.value.value
-        if row.place.symbol == MEMORY:
+        if row.place.symbol == MEMORY and not value:
             value = self._image.manifest.memory_needed_kib
         return RowDone(
             number=number,
@@ -176,7 +177,7 @@ class Rows:
             kind=row.kind,
             place=self._place(row, bench),
             value=self._value(row, bench, value),
-            mask=hex(row.mask) if action == "test" else "",
+            mask=hex(row.mask) if action in TESTS else "",
             found=hex(found) if tested else "",
             source=source,
             passed=passed,
@@ -203,7 +204,7 @@ class Rows:
     def _value(self, row: Row, bench: Bench, value: int) -> str:
         """What is written or wanted; where it is kept, by name."""
         action = row.kind.partition(".")[2]
-        if row.value.symbol and row.value.symbol in bench.symbols and action != "test":
+        if row.value.symbol and row.value.symbol in bench.symbols and action not in TESTS:
             if action.startswith(("keep", "put")):
                 return self.names.place(value, 8)
             behind = f" + {row.value.value}" if row.value.value else ""

@@ -93,11 +93,11 @@ CONFIG = """device c : config
     0 S rw @m 1
     4 D rw @m 1
   registers h config 32 bits
-    16 BAR[6] rw @m 1
+    16 WORD[11] rw @m 1
   access config select S data D enable 1
   sequence attach
     each bar
-      BAR[bar.index] <- bar.address
+      WORD[bar.at] <- bar.address
 """
 NO_FUNCTION = """device d : interrupts
   match acpi APIC

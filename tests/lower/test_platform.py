@@ -9,16 +9,20 @@ import pytest
 
 from metaos import resources
 from metaos.emit.target import FEATURES
+from metaos.errors import MetaosError
 from metaos.ir.check import check
 from metaos.link.parts import PHASES
+from metaos.lower.decoders import decoders
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.platform import free_slots
-from metaos.lower.rows import Row, config_address
+from metaos.lower.rows import FULL, Row, config_address
 from metaos.match.bind import bind
 from metaos.match.system import System, read_system
+from metaos.pattern import syntax as s
 from metaos.pattern.patterns import load
+from metaos.pattern.spell import walk
 from metaos.probe.machine import Function, Machine
-from tests.lower.lowering import MACHINES, bound, card, machine
+from tests.lower.lowering import MACHINES, bound, card, machine, problem_of
 
 NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
 
@@ -87,12 +91,18 @@ def test_config_addresses(address: str, number: int) -> None:
 
 
 def config_tests(rows: Iterable[Row]) -> dict[int, Row]:
-    return {row.place.value: row for row in rows if row.kind == "config.test"}
+    """The first test of each place."""
+    found: dict[int, Row] = {}
+    for row in rows:
+        if row.kind == "config.test":
+            found.setdefault(row.place.value, row)
+    return found
 
 
 def test_every_function_and_every_free_slot_is_guarded(lowered: Lowered) -> None:
     given = lowered.bindings.machine
     tests = config_tests(lowered.guard_rows)
+    assert tests
     for one in given.functions:
         at = config_address(one.address)
         assert tests[at].value.value == one.device << 16 | one.vendor
@@ -106,15 +116,19 @@ def test_every_function_and_every_free_slot_is_guarded(lowered: Lowered) -> None
         assert all(f"functions.{one.address}" in tests[x].facts for x in (at, at + 8))
     for address in free_slots(given.functions):
         assert tests[config_address(address)].value.value == 0xFFFFFFFF
-    assert len(tests) == len([r for r in lowered.guard_rows if r.kind == "config.test"])
 
 
-def test_the_guard_reads_and_never_writes_but_for_the_consoles(lowered: Lowered) -> None:
+def test_the_guard_sizes_windows_and_writes_nothing_else_but_for_the_consoles(
+    lowered: Lowered,
+) -> None:
     consoles = {
         b.device.address for b in lowered.bindings.bindings if b.pattern.class_name == "console"
     }
     for row in guard_rows(lowered, FEATURES):
-        assert row.kind.endswith(".test") or row.device in consoles, row
+        if row.device in consoles or row.kind.endswith((".test", ".unlike")):
+            continue
+        assert row.kind.startswith("config."), row
+        assert row.place.value & 0xFC in {4, 0x30, 0x38, *range(0x10, 0x28, 4)}, row
     assert {row.device for row in lowered.console_rows} <= consoles
 
 
@@ -269,3 +283,107 @@ def test_a_small_state_that_begins_with_a_value_has_room_for_it() -> None:
     text = card("state n : u4 = 5", "table t[16] of bytes 8", "turn", "  n <- n + 1")
     (place,) = (p for p in lower(bound(text)).places if p.name == "00:03.0.n")
     assert place.size == 4 and [f.value for f in place.fills] == [5]
+
+
+# ---- what functions decode ----------------------------------------------------------------
+
+
+def of(lowered: Lowered, address: str, part: str) -> list[Row]:
+    """The guard's rows of one function in one part of the config space's rule."""
+    (rule,) = (b.pattern for b in lowered.bindings.bindings if b.device.address == "pci")
+    lines = {row.span.line for row in walk(rule.named(s.Guard)[part].rows) if hasattr(row, "span")}
+    at = config_address(address)
+    found = (r for r in lowered.guard_rows if r.span.line in lines)
+    return [r for r in found if r.place.value & ~0xFF == at and not r.place.symbol]
+
+
+def test_every_window_is_sized_and_put_back(lowered: Lowered) -> None:
+    for one in lowered.bindings.machine.functions:
+        rows = [r for r in of(lowered, one.address, "sized") if r.place.value & 0xFC != 4]
+        if one.class_code >> 8 == 0x0600:
+            assert not rows
+            continue
+        kinds = [r.kind for r in rows]
+        halves = len(one.bars) + sum(b.size >> 32 > 0 for b in one.bars)
+        assert kinds == ["config.keep", "config.write", "config.test", "config.put"] * halves
+        for kept, _, test, put in zip(*[iter(rows)] * 4, strict=True):
+            assert kept.place == test.place == put.place and kept.value == put.value
+        for bar in one.bars:
+            at = config_address(one.address) + (
+                (0x38 if one.header_type & 0x7F else 0x30) if bar.index == 6 else 16 + 4 * bar.index
+            )
+            (test,) = (r for r in rows if r.kind == "config.test" and r.place.value == at)
+            address_bits = (
+                0xFFFC if bar.kind == "io" else 0xFFFFF800 if bar.index == 6 else FULL - 15
+            )
+            assert test.value.value & address_bits == ~(bar.size - 1) & address_bits
+            assert test.mask & address_bits == address_bits
+
+
+def test_a_word_that_is_no_window_stays_none(lowered: Lowered) -> None:
+    for one in lowered.bindings.machine.functions:
+        config = bytes.fromhex(one.config)
+        count = {0: 6, 1: 2}[one.header_type & 0x7F]
+        empty = {at for at in range(16, 16 + 4 * count, 4) if config[at : at + 4] == bytes(4)} - {
+            16 + 4 * b.index + 4 for b in one.bars if b.kind == "mem64"
+        }
+        rows = [r for r in of(lowered, one.address, "placed") if r.kind == "config.test"]
+        zero = {r.place.value & 0xFC for r in rows if r.value.value == 0 and r.mask == FULL}
+        assert empty <= zero
+
+
+def _with_window(address: str, index: int, at: int) -> Machine:
+    """The default machine with a window of one of its functions somewhere else."""
+    return msgspec.structs.replace(
+        machine(),
+        functions=tuple(
+            moved(f, index, at) if f.address == address else f for f in machine().functions
+        ),
+    )
+
+
+def moved(function: Function, index: int, at: int) -> Function:
+    bars = tuple(
+        msgspec.structs.replace(b, address=at) if b.index == index else b for b in function.bars
+    )
+    config = bytearray.fromhex(function.config)
+    low = config[16 + 4 * index] & 15
+    config[16 + 4 * index : 20 + 4 * index] = (at | low).to_bytes(4, "little")
+    return msgspec.structs.replace(function, bars=bars, config=config.hex())
+
+
+def test_no_window_may_lie_over_ours() -> None:
+    """Wherever a window that the image does not place lies, guard says if it is over ours."""
+    (mine,) = (b for f in machine().functions if f.address == "00:03.0" for b in f.bars[:1])
+    made = lowered_of(machine())
+    (screen,) = (b for f in machine().functions if f.address == "00:02.0" for b in f.bars[:1])
+    rows = [r for r in of(made, "00:02.0", "placed") if r.kind == "config.unlike"]
+    (row,) = (r for r in rows if r.place.value & 0xFC == 0x10)
+    for at in range(0x8000_0000, 0x1_0000_0000, screen.size):
+        over = at < mine.address + mine.size and mine.address < at + screen.size
+        fails = (at | 8) - row.value.value & row.mask == 0
+        assert fails == over, hex(at)
+
+
+def test_a_file_with_a_window_over_ours_is_refused() -> None:
+    (mine,) = (b for f in machine().functions if f.address == "00:03.0" for b in f.bars[:1])
+    with pytest.raises(MetaosError) as refused:
+        lowered_of(_with_window("00:02.0", 2, mine.address))
+    code, text = problem_of(refused.value)
+    assert code == "E0473"
+    assert f"00:02.0: BAR 2 lies over 00:03.0's BAR 0, {mine.address:#x}" in text
+
+
+def test_small_windows_and_ports_are_compared_by_the_bits_that_all_have() -> None:
+    """Emulators have memory windows under 16 bytes; ports may have 16 address bits."""
+    whole = machine()
+    (some,) = (f for f in whole.functions if f.address == "00:03.0")
+    tiny = tuple(msgspec.structs.replace(b, size=16) if b.index == 0 else b for b in some.bars)
+    (one,) = decoders([msgspec.structs.replace(some, bars=tiny)], (), ())
+    memory, ports, _ = one.sized
+    for read in (0xFFFFFFF0, 0xFFFFFFFE):  # of 16 bytes, and of 2
+        assert read & memory["mask"] == memory["value"]
+    for read in (0xFFFFFFC1, 0xFFC1):
+        assert read & ports["mask"] == ports["value"]
+    for read in (0xFFFFFFE0, 0xFFFFFFF1):
+        assert read & memory["mask"] != memory["value"]

@@ -161,10 +161,11 @@ def random_row(source: random.Random, site: int) -> Row:
 
 def prepared(test: Row, world: World) -> None:
     """Make a test pass."""
-    space = test.kind.split(".")[0]
+    space, action = test.kind.split(".")
     where = {"mem": world.window, "con": world.config}.get(space[:3], world.ports)
     old = where.get(test.place.value, 0)
-    where[test.place.value] = old & ~test.mask | test.value.value
+    turned = test.mask & -test.mask if action == "unlike" else 0
+    where[test.place.value] = (old & ~test.mask | test.value.value) ^ turned
 
 
 def expected(one: Row, before: bytes) -> list[tuple[object, ...]]:
@@ -173,7 +174,7 @@ def expected(one: Row, before: bytes) -> list[tuple[object, ...]]:
     if action == "write":
         return [(f"{space}.write", one.place.value, one.value.value)]
     if action == "put":
-        size = int(space[4:]) // 8
+        size = width_of(one.kind) // 8
         value = int.from_bytes(before[one.value.value :][:size], "little")
         return [(f"{space}.write", one.place.value, value)]
     return [(f"{space}.read", one.place.value)]
@@ -185,8 +186,8 @@ def kept(one: Row, before: bytes, world: World) -> bytes:
     if action[:4] != "keep":
         return before
     at, size = one.value.value, int(action[4:] or 32) // 8
-    place = world.window if space.startswith("mem") else world.ports
-    found = place.get(one.place.value, 0).to_bytes(4, "little")
+    place = {"mem": world.window, "con": world.config}.get(space[:3], world.ports)
+    found = place.get(one.place.value, FULL if space == "config" else 0).to_bytes(4, "little")
     return before[:at] + found[:size] + before[at + size :]
 
 
@@ -198,7 +199,7 @@ def test_rows_do_what_they_say_and_no_more() -> None:
         phase = Phase(rows, world)
         phase.state.data[:] = source.randbytes(64)
         for number, one in enumerate(rows):
-            if one.kind.endswith(".test"):
+            if one.kind.endswith((".test", ".unlike")):
                 prepared(one, world)
             world.log.clear()
             before = bytes(phase.state.data)
@@ -231,6 +232,17 @@ def test_a_failed_test_reports_and_stays(kind: str) -> None:
     assert (place, wanted, site) == (8 + WINDOW * kind.startswith("mem"), 0x10, 77)
     assert found == 0x21 & (1 << bits) - 1
     assert ("mem32.write", 4, 6) not in world.log
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.endswith(".unlike") and k[0] != "c"])
+def test_what_must_not_be_reports_and_stays(kind: str) -> None:
+    rows = (row(kind, 8, 0x10, mask=0x30, site=77), row("mem32.write", 4, 6))
+    world = World(window={8: 0x51}, ports={8: 0x51})
+    phase = Phase(rows, world)
+    assert [phase.turn(), phase.turn()] == ["report", "report"]
+    assert phase.fault()[1:] == (0x10, 0x51, 77)
+    world.window[8] = world.ports[8] = 0x41
+    assert [phase.turn(), phase.turn()] == ["init", "wipe"]
 
 
 def test_config_space_is_selected_before_it_is_read() -> None:
