@@ -106,7 +106,7 @@ class Station:
             assert isinstance(table, Ram)
             table.writable = False
         self.memory.write(self.memory.linear(NEXT), 64, self.roots["guard"])
-        self.memory.write(self.memory.linear(MEMORY), 32, 1 << 20)
+        self.memory.write(self.memory.linear(MEMORY), 32, _NEEDED_KIB)
 
     def _fill(self, start: int, fill: Fill) -> None:
         value = fill.value + (self.memory.linear(fill.symbol) if fill.symbol else 0)

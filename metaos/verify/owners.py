@@ -5,7 +5,8 @@ the access, the device of the row. The manifest says whose each place, window an
 what is lent to others. The platform's code is everybody's servant: it has places of its
 own, and works in a device's only for a row of that device. Configuration space is written for
 its own function's rows, read of functions that are there, and of others nothing but whether
-they are there.
+they are there. Guard alone, which sizes every window, writes base addresses, and the command that
+turns them off meanwhile, of any function that is there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ NOBODY = ""
 _PAGE = 4096
 _REGISTERS = 0xFC
 _FUNCTION = 0xFFFF00
+_SIZED = frozenset({0x04, *range(0x10, 0x28, 4), 0x30, 0x38})
+"""Command, base addresses, and a ROM's for both header types. Source: PCI 3.0 §6.1; PCI-to-PCI
+Bridge 1.2 §3.2."""
 
 
 def check_present(manifest: Manifest) -> Iterator[Violation]:
@@ -134,6 +138,8 @@ def _config(
         address, register = function_of(selected), selected & _REGISTERS
         if selected & ~(_FUNCTION | _REGISTERS) != config.enable:
             yield f"selects {selected:#x}, which is no register of configuration space"
+        elif phase == "guard" and register in _SIZED and address in config.functions:
+            continue
         elif access.write and not (address in served and address in users):
             who = " and ".join(sorted(users))
             yield f"writes register {register:#x} of {address} for {who}"

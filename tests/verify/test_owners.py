@@ -145,6 +145,21 @@ def test_guard_may_see_that_a_slot_is_still_free() -> None:
     assert "reads register 0x4 of 00:05.0, where nothing is" in message
 
 
+@pytest.mark.parametrize(
+    ("selected", "message"),
+    [
+        *((OTHER_CONFIG | at, "") for at in (4, 0x10, 0x24, 0x30, 0x38)),
+        *((OTHER_CONFIG | at, f"writes register {at:#x} of {OTHER}") for at in (8, 0x28, 0x3C)),
+        (EMPTY | 0x10, "writes register 0x10 of 00:05.0"),
+    ],
+)
+def test_guard_may_size_the_windows_of_what_is_there(selected: int, message: str) -> None:
+    turn = f"mov dx, 0xcf8\nmov eax, {selected:#x}\nout dx, eax\nmov dx, 0xcfc\nout dx, eax\n"
+    found = said(handmade(turn + GUARD))
+    assert len(found) == bool(message)
+    assert all(message in one for one in found)
+
+
 def test_all_that_is_declared_belongs_to_a_device_that_is_there() -> None:
     image = handmade()
     provenance = image.manifest.provenance
