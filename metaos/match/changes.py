@@ -24,6 +24,10 @@ _DIGITS = {
 }  # fmt: skip
 
 
+SETTINGS = "firmware's settings"
+"""Config bytes that firmware sets: command, and a bridge's buses and windows among them."""
+
+
 class Kind(StrEnum):
     """What a fact is to an image: folded, chosen at build time, read at start, or nothing.
 
@@ -198,7 +202,7 @@ def _config(address: str, x: Function, y: Function) -> Iterator[Change]:
     ours, theirs = bytes.fromhex(x.config), bytes.fromhex(y.config)
     differ = {i for i, (p, q) in enumerate(zip(ours, theirs, strict=False)) if p != q} - read
     for name, kind, places in (
-        ("firmware's settings", Kind.PLACEMENT, differ & firmware),
+        (SETTINGS, Kind.PLACEMENT, differ & firmware),
         ("other config bytes", Kind.MODEL, differ - firmware),
     ):
         if places:

@@ -17,7 +17,7 @@ from metaos.errors import MetaosError
 from metaos.lower.lower import Lowered
 from metaos.lower.rows import Row
 from metaos.lower.stepper import PLATFORM
-from metaos.match.changes import Change, Kind, changes
+from metaos.match.changes import SETTINGS, Change, Kind, changes
 from metaos.match.serves import Made, Obstacle, device_of, differing, obstacles
 from metaos.probe.machine import Machine
 
@@ -170,7 +170,8 @@ class _Meaning:
         if stop.device != change.subject:
             return False
         if stop.by == "guard":
-            return change.guarded
+            decoders = change.fact.startswith("bar ") or change.fact == SETTINGS
+            return change.guarded or decoders
         return change.fact.startswith("bar") or stop.by == "nobody"
 
     def _pattern(self, change: Change) -> list[str]:
