@@ -38,6 +38,7 @@ from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
 from metaos.verify.audit import AuditReport, measure
 from metaos.verify.decode import ledger, straight_lines
+from tools import devices as tested
 
 ROOT = Path(__file__).parents[1]
 MACHINE = ROOT / "tests" / "data" / "machines" / "pc-e1000.json"
@@ -95,20 +96,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[s
 # ---- what is supported ------------------------------------------------------------------
 
 
-def devices() -> Iterator[str]:
-    """The devices that have a pattern."""
-    rows = []
+def classes() -> Iterator[str]:
+    """The devices that have a pattern, by class."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
     for data in patterns_data(loaded())["devices"]:
-        where = data["file"]
-        rows.append(
-            (
-                _about(data["name"]),
-                f"`{data['class']}`",
-                ", ".join(f"`{m}`" for m in data["matches"]),
-                f"[{where}](patterns/{where})",
-            )
-        )
-    yield from table(("device", "class", "recognised by", "pattern"), rows)
+        found[data["class"]].append(f"[{data['name']}](patterns/{data['file']})")
+    rows = [(f"`{name}`", ", ".join(found[name])) for name in sorted(found)]
+    yield from table(("class", "devices"), rows)
+
+
+def devices() -> Iterator[str]:
+    """Every device that has a pattern, and where it is tested; for a page of docs/."""
+    rows = [
+        data | {"about": _about(data["name"]), "link": _link(data["file"], "../")}
+        for data in patterns_data(loaded())["devices"]
+    ]
+    yield from table(tested.HEADER, list(tested.tested(rows)))
+
+
+def without() -> Iterator[str]:
+    """QEMU's network devices that have no pattern."""
+    yield from table(("QEMU's name", "why not"), list(tested.without()))
 
 
 def services() -> Iterator[str]:
@@ -126,8 +134,8 @@ def machines() -> Iterator[str]:
     yield from table(("target", "machine"), [(f"`{t.name}`", t.description) for t in chosen])
 
 
-def _link(file: str) -> str:
-    return f"[{file}](patterns/{file})"
+def _link(file: str, to: str = "") -> str:
+    return f"[{file}]({to}patterns/{file})"
 
 
 def _about(name: str) -> str:
@@ -386,7 +394,7 @@ def exits() -> Iterator[str]:
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
     f.__name__: f
     for f in (
-        devices, services, machines, figures, ir, code, errors, meanings, example,
+        classes, devices, without, services, machines, figures, ir, code, errors, meanings, example,
         grammar, clauses, excerpt, exits,
     )
 }  # fmt: skip

@@ -17,8 +17,11 @@ Q35 = ("-M", "q35", *PC[2:], "-device", "pcie-root-port,id=rp0,chassis=1")
 EXPRESS = CARD.replace("e1000,", "e1000e,bus=rp0,")
 CARDS = {
     "82540EM": (PC, CARD),
+    "82544GC": (PC, CARD.replace("e1000,", "e1000-82544gc,")),
+    "82545EM": (PC, CARD.replace("e1000,", "e1000-82545em,")),
     "82574L": (Q35, EXPRESS),
     "virtio": (PC, CARD.replace("e1000,", "virtio-net-pci,")),
+    "virtio, version 1 alone": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-legacy=on,")),
     "virtio, legacy": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-modern=on,")),
     "vmxnet3": (PC, CARD.replace("e1000,", "vmxnet3,")),
     "NE2000": (PC, CARD.replace("e1000,", "ne2k_pci,")),

@@ -15,6 +15,7 @@ from metaos.match.system import System, read_system
 from metaos.pipeline import build
 from metaos.probe.store import format_machine, parse_machine
 from tests.qemu.booted import BARE, CARD, SCREEN, SERIAL, TARGET, booted
+from tests.qemu.cards import placed
 from tests.qemu.conftest import Make, probed
 
 pytestmark = pytest.mark.qemu
@@ -75,6 +76,20 @@ MACHINES = {
     ),
     "an 82544GC": (*SMALL, "-device", "e1000-82544gc"),
     "an 82545EM": (*SMALL, "-device", "e1000-82545em"),
+    "an 82544GC on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1"),
+        *("-device", "e1000-82544gc,bus=b,addr=5"),
+    ),
+    "an 82545EM on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1"),
+        *("-device", "e1000-82545em,bus=b,addr=5"),
+    ),
+    "an 82574L on pc": (*SMALL, "-device", "e1000e"),
+    "virtio, transitional, behind a bridge": (
+        *(*SMALL, "-device", "pci-bridge,id=b,chassis_nr=1"),
+        *("-device", "virtio-net-pci,bus=b,addr=5"),
+    ),
+    "virtio, version 1 alone": (*SMALL, "-device", "virtio-net-pci,disable-legacy=on"),
     "an 82574L behind a root port": (
         *(*Q35, "-device", "pcie-root-port,id=rp0,chassis=1"),
         *("-device", "e1000e,bus=rp0"),
@@ -112,6 +127,8 @@ def test_probe_build_and_ask(arguments: tuple[str, ...], make: Make) -> None:
     machine = probed(*arguments)
     assert parse_machine(format_machine(machine)) == machine
     path, image = make(machine)
+    (card,) = (d for d in image.manifest.provenance.devices if d.offers)
+    assert [one.pattern for one in placed(arguments)] in ([], [card.pattern])
     wanted = Wanted(
         image=path, net="wire", capture=None, accel="tcg", target=None, arguments=()
     )  # fmt: skip
