@@ -30,6 +30,7 @@ from metaos.verify.report import Report, Touches, Violation
 from metaos.verify.state import settle
 from metaos.verify.tables import Memory, check_tables, loaded_memory
 from metaos.verify.walk import Ground, Walk
+from metaos.verify.wiped import WIPE, check_wiped
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,12 @@ def _owners(proof: Proof) -> Iterable[Violation]:
         yield from dict.fromkeys(found)  # what every row does is said once
 
 
+def _wiped(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        if one.line.name == WIPE:
+            yield from check_wiped(proof.image, one.walked.accesses)
+
+
 def _account(proof: Proof) -> Iterable[Violation]:
     return check_account(proof.image)
 
@@ -126,7 +133,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
     Law(2, "branch-free", (_flow, _change, _pages, _tables, _gates)),
-    Law(3, "only what is there", (_places, _present, _owners)),
+    Law(3, "only what is there", (_places, _present, _owners, _wiped)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),
     Law(6, "reproducible", (), "two builds compared"),

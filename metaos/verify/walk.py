@@ -317,8 +317,10 @@ class Walker:
             if letter not in STRINGS[kind]:
                 continue
             address = self.registers.read(register)
+            sent = narrow(self.registers.read("rax"), 8 * size) if kind == "stos" else ANY
+            read, write = letter == "r", letter == "w"
             self.accesses.append(
-                Access(self._step, "memory", address, size, letter == "r", letter == "w", count)
+                Access(self._step, "memory", address, size, read, write, count, sent)
             )
             if letter == "w":
                 reach = size if count is None else size * max(count.top, 1)

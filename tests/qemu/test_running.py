@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from metaos.link.image import Image
 from tests.model.frames import frames
 from tests.model.reference import answer
 from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, TARGET, Booted, booted
@@ -13,52 +12,8 @@ from tests.qemu.questions import echo, quiet
 
 pytestmark = pytest.mark.qemu
 
-START = ("guard", "init", "wipe")
-LOADED_AT = 0x7C00
-PAGE = 4096
 BANNER = "MetaOS 10.0.2.15"
 SEED, FRAMES, BATCH = 2026, 5000, 8
-
-
-def start_memory(image: Image) -> list[tuple[str, int, int]]:
-    """Name, physical address and size of all that only guard and init needed."""
-    found = [("the loaded image", LOADED_AT, image.manifest.loaded_bytes)]
-    for name in ("guard", "init"):
-        pages = image.manifest.phase(name).code_pages
-        found += [(f"{name}'s code", page, PAGE) for page in pages]
-    for symbol in image.manifest.symbols:
-        if symbol.kind == "datum" and set(symbol.phases) <= set(START):
-            found.append((symbol.name, symbol.physical, symbol.size))
-    return found
-
-
-def test_the_start_is_wiped(default_image: Made) -> None:
-    path, image = default_image
-    wiped = start_memory(image)
-    assert {"the loaded image", "guard's code", "init's code", "rows.guard", "rows.init"} <= {
-        name for name, _, _ in wiped
-    }
-    steady = image.manifest.phase("steady")
-    with booted(path, TARGET) as machine:
-        machine.wait_for(BANNER)
-        assert machine.root() == steady.root
-        left = [name for name, at, size in wiped if any(machine.physical(at, size))]
-        assert left == []
-        code = machine.physical(steady.code_pages[-1], PAGE)
-        kept = b"".join(image.data[r.start : r.end] for r in steady.code_file)
-        assert kept[-64:] in code, "the running code itself is looked for in the wrong place"
-
-
-def test_the_start_is_there_until_it_is_wiped(default_image: Made) -> None:
-    """The places looked at are the right ones: while init waits, they are not empty."""
-    path, image = default_image
-    with booted(path, TARGET, paused=True) as machine:
-        machine.vm.hmp("set_link net0 off")
-        machine.vm.command("cont")
-        init = image.manifest.phase("init").root
-        machine.wait_until(lambda: machine.root() == init, "init begins")
-        empty = [n for n, at, size in start_memory(image) if not any(machine.physical(at, size))]
-        assert empty == []
 
 
 def test_the_banner_is_on_both_consoles(default_image: Made) -> None:
