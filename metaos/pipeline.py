@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metaos import resources
 from metaos.emit.code import Code
-from metaos.emit.emit import emit, llvm_version, mnemonics
+from metaos.emit.emit import emit, llvm_version, mnemonics, spills
 from metaos.emit.listing import commented, listing
 from metaos.emit.llvm import module
 from metaos.emit.target import CpuFeature, cpu_features, used_features
@@ -22,14 +22,15 @@ from metaos.ir.check import check as check_program
 from metaos.ir.program import Program
 from metaos.ir.text import render
 from metaos.link.image import Image
+from metaos.link.layout import SPILL, SPILL_SIZE
 from metaos.link.link import link
 from metaos.link.manifest import ConfigSpace, Provenance, Served
-from metaos.link.parts import Datum, Parts
+from metaos.link.parts import PHASES, Datum, Parts, Place
 from metaos.lower.clock import NOW
 from metaos.lower.learn import learn_rows
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.stepper import NEXT, PLATFORM
-from metaos.lower.work import MEMORY
+from metaos.lower.work import GENERATED, MEMORY
 from metaos.match.bind import Bindings, bind, chosen_by, offers
 from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
@@ -203,7 +204,8 @@ def _make(
         codes += (emit(_checked(guard_program), ()),)
         progress("linking")
         parts = _parts(lowered, codes, guard_data, machine)
-        image = link(parts, _provenance(bindings, lowered, tuple(f.name for f in used)))
+        names = tuple(f.name for f in used)
+        image = link(parts, _provenance(bindings, lowered, names, _spilling(codes)))
     return Made(lowered, guard_rows(lowered, used), codes, image)
 
 
@@ -266,7 +268,7 @@ def _parts(
     usable = sorted((r.base, r.size) for r in machine.memory if r.kind == 1)
     return Parts(
         codes=codes,
-        places=lowered.places,
+        places=(*((_spill(),) if _spilling(codes) else ()), *lowered.places),
         windows=lowered.windows,
         data=(*lowered.data, *guard_data),
         next=NEXT,
@@ -276,7 +278,19 @@ def _parts(
     )
 
 
-def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...]) -> Provenance:
+def _spill() -> Place:
+    """Where turns keep what registers have no room for; nothing of it lasts longer than one."""
+    return Place(SPILL, PLATFORM, SPILL_SIZE, 16, True, (), GENERATED, PHASES)
+
+
+def _spilling(codes: tuple[Code, ...]) -> tuple[str, ...]:
+    """The devices whose code does."""
+    return tuple(dict.fromkeys(code.device for code in codes if spills(code.text)))
+
+
+def _provenance(
+    bindings: Bindings, lowered: Lowered, features: tuple[str, ...], spilling: tuple[str, ...]
+) -> Provenance:
     cards = [b.device.address for b in bindings.bindings if offers(b.pattern)]
     interfaces = {r.card: str(r.interface) for r in roles(bindings.system, cards)}
     served = tuple(
@@ -294,7 +308,7 @@ def _provenance(bindings: Bindings, lowered: Lowered, features: tuple[str, ...])
         devices=(own, *served),
         ports=lowered.ports,
         config=_config_space(lowered, bindings.machine),
-        lent=dict(lowered.lent),
+        lent=dict(lowered.lent) | ({SPILL: spilling} if spilling else {}),
         shown=tuple(place.name for place in lowered.places if place.name == NOW),
         cpu_features=features,
         tools={"llvm": llvm_version()},

@@ -12,12 +12,12 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
 from metaos.boot.frames import Value, chain_of
-from metaos.boot.questions import Question, ask, judge, questions_of, sizes
+from metaos.boot.questions import Question, ask, asking, judge, questions_of, sizes
+from metaos.boot.sayings import Listening, Peer, Saying, sayings_of
 from metaos.errors import MetaosError
 from metaos.pattern import syntax
 
@@ -28,14 +28,6 @@ _POLL_SECONDS = 0.1
 _DISTINCT_BYTES = 8
 _PEER_MAC = 0x02_00_00_00_00_02
 """Locally administered, no group: ours alone on a network of two."""
-
-
-class Peer(Protocol):
-    """The other end of the wire (`network.Wire`)."""
-
-    def send(self, frame: bytes) -> bool: ...
-
-    def receive(self, seconds: float) -> bytes | None: ...
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +73,7 @@ def plan(
     Raises:
         MetaosError: no example among them is answered, so that nothing could be proved.
     """
-    every = _with_parents(names, services)
+    every = with_parents(names, services)
     questions = [
         question
         for name in every
@@ -91,7 +83,7 @@ def plan(
     answered = [
         (name, example, payload)
         for name in every
-        for example in services[name].examples
+        for example in asking(services[name])
         if not example.silence
         for payload in sizes(example)
     ]
@@ -106,22 +98,37 @@ def plan(
     return tuple(questions), lambda n: ask(chain, example, payload, given, seed=seed + n + 1)
 
 
+def heard(
+    names: Sequence[str],
+    services: Mapping[str, syntax.Service],
+    layouts: Mapping[str, syntax.Layout],
+    given: Mapping[str, Value],
+) -> tuple[Saying, ...]:
+    """All that the services `names`, and those they lie over, say unasked."""
+    every = with_parents(names, services)
+    telling = [x for x in every if any(e.said is not None for e in services[x].examples)]
+    return tuple(x for name in telling for x in sayings_of(name, services, layouts, given))
+
+
 def examine(
     peer: Peer,
     questions: Sequence[Question],
     control: Control,
     *,
+    sayings: Sequence[Saying] = (),
     alive: Callable[[], bool],
     boot_seconds: float = BOOT_SECONDS,
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Iterator[Verdict]:
-    """Wait for the machine, then ask every question once, in order.
+    """Wait for the machine, then ask every question once, in order, and hear what it says itself.
 
     `alive` says whether there is still a machine to wait for. Ends early, with the verdict
     that says so, when the machine stops answering controls.
     """
     start = time.monotonic()
+    peer = Listening(peer, sayings)
     trouble = _wake(peer, control, alive, boot_seconds)
+    awake = time.monotonic()
     yield _verdict("machine", "boots and answers", "an answer", trouble, start)
     for number, question in enumerate(questions, 2):
         if trouble:
@@ -132,6 +139,12 @@ def examine(
         detail = trouble or _compare(question, frames)
         expected = "an answer" if question.answers else "silence"
         yield _verdict(question.service, question.name, expected, detail, start)
+    for saying in sayings:
+        if trouble:
+            return
+        start = time.monotonic()
+        detail = peer.hear(saying, awake + saying.seconds)
+        yield _verdict(saying.service, saying.title, "a frame unasked", detail, start)
 
 
 def missing(card: str, there: Collection[str]) -> Verdict:
@@ -209,7 +222,7 @@ def _verdict(service: str, question: str, expected: str, detail: str, start: flo
     )
 
 
-def _with_parents(names: Sequence[str], services: Mapping[str, syntax.Service]) -> tuple[str, ...]:
+def with_parents(names: Sequence[str], services: Mapping[str, syntax.Service]) -> tuple[str, ...]:
     """`names` and the services below each, every one once, the lower first."""
     found: list[str] = []
     for name in names:

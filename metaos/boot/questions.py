@@ -65,9 +65,14 @@ def questions_of(
     chain = chain_of(name, services, layouts)
     return tuple(
         ask(chain, example, payload, given, seed=seed)
-        for example in services[name].examples
+        for example in asking(services[name])
         for payload in sizes(example)
     )
+
+
+def asking(service: syntax.Service) -> tuple[syntax.Example, ...]:
+    """The examples of a service that ask something."""
+    return tuple(example for example in service.examples if example.said is None)
 
 
 def sizes(example: syntax.Example) -> tuple[int | None, ...]:

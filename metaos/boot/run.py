@@ -22,7 +22,15 @@ import msgspec
 
 from metaos.boot import found, network
 from metaos.boot.accel import Choice, choose
-from metaos.boot.acceptance import ANSWER_SECONDS, Verdict, examine, given_of, missing, plan
+from metaos.boot.acceptance import (
+    ANSWER_SECONDS,
+    Verdict,
+    examine,
+    given_of,
+    heard,
+    missing,
+    plan,
+)
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chardevs
 from metaos.errors import Exit, MetaosError
@@ -185,16 +193,17 @@ def _verdicts(
         address = found.card_address(vm.hmp("info network"), wire.netdev)
         if address is None:
             raise MetaosError("QEMU does not say which address the network card has")
-        questions, control = plan(
-            role.services,
-            loaded.services,
-            loaded.layouts,
-            given_of(role.interface, address),
-            seed=seed,
-        )
+        given = given_of(role.interface, address)
+        known = role.services, loaded.services, loaded.layouts, given
+        questions, control = plan(*known, seed=seed)
         left = max(min(ANSWER_SECONDS, boot_seconds), end - time.monotonic())
         for verdict in examine(
-            wire, questions, control, alive=lambda: vm.returncode is None, boot_seconds=left
+            wire,
+            questions,
+            control,
+            sayings=heard(*known),
+            alive=lambda: vm.returncode is None,
+            boot_seconds=left,
         ):
             yield msgspec.structs.replace(verdict, card=role.card)
 

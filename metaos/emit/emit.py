@@ -71,6 +71,15 @@ def mnemonics(texts: Iterable[bytes]) -> frozenset[str]:
     return frozenset(name for text in texts for _, _, name, _ in decoder.disasm_lite(text, 0))
 
 
+def spills(text: bytes) -> bool:
+    """Whether finished code keeps values in memory upwards of the stack pointer.
+
+    LLVM does where it runs out of registers; a turn has no prologue that would make room.
+    """
+    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    return any("[rsp" in operands for _, _, _, operands in decoder.disasm_lite(text, 0))
+
+
 def _read(program: Program, data: bytes) -> Code:
     elf = ELFFile(BytesIO(data))
     section = elf.get_section_by_name(".text")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from metaos.boot.acceptance import given_of
 from metaos.boot.frames import chain_of
-from metaos.boot.questions import Question, ask, judge, questions_of, sizes
+from metaos.boot.questions import Question, ask, asking, judge, questions_of, sizes
 from metaos.errors import MetaosError, Span
 from metaos.fake.machine import MAC
 from metaos.fake.numbers import Misuse
@@ -262,7 +262,7 @@ def _question(bench: Bench, length: int, span: Span, number: int) -> Question:
     given = given_of(bench.system.interface, MAC)
     layouts = _layouts(bench)
     for service in services_of(bench.patterns, bench.system):
-        for example in service.examples:
+        for example in asking(service):
             plain = not (example.silence or example.changes or example.cut)
             if not plain or not any(example.payloads):
                 continue
@@ -291,7 +291,7 @@ def _asked(pattern: Pattern, bench: Bench, engine: str, seen: Seen) -> Iterator[
         questions = questions_of(
             service.name, bench.patterns.services, _layouts(bench), given, seed=SEED
         )
-        spans = [e.span for e in service.examples for _ in sizes(e)]
+        spans = [e.span for e in asking(service) for _ in sizes(e)]
         for question, span in zip(questions, spans, strict=True):
             wrong: Exception | None = None
             try:

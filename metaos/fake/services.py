@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaos.boot.acceptance import given_of
-from metaos.boot.questions import Question, judge, questions_of, sizes
+from metaos.boot.questions import Question, asking, judge, questions_of, sizes
+from metaos.boot.sayings import Saying, sayings_of
 from metaos.errors import MetaosError, Span
 from metaos.fake.emulate import Emulator
 from metaos.fake.examples import SEED, Bench, outcome
@@ -20,7 +21,7 @@ from metaos.ir.build import Builder
 from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ram, Region
 from metaos.ir.program import Program
-from metaos.lower.headers import Mine
+from metaos.lower.headers import Mine, StateAt
 from metaos.lower.services import Services
 from metaos.lower.values import Frame
 from metaos.match.bind import FRAME
@@ -57,7 +58,9 @@ def test_service(service: s.Service, bench: Bench) -> Tested:
                 found[key] = one
     lines = [x.span for x in (*service.accept, *([service.where] if service.where else []))]
     conditions = [x for x in lines if (x.file, x.line) in seen.asked]
-    stores = [x.span for x in service.reply if (x.span.file, x.span.line) in seen.could]
+    said = service.speak.fields if service.speak is not None and not service.reply else ()
+    fields = [*(x.span for x in service.reply), *(x.span for x in said)]
+    stores = [x for x in fields if (x.file, x.line) in seen.could]
     return Tested(
         name=service.name,
         kind=kind,
@@ -83,10 +86,27 @@ def _chain(service: s.Service, bench: Bench) -> tuple[s.Service, ...]:
     return tuple(chain)
 
 
+def _splice(service: s.Service, bench: Bench) -> Services:
+    ip = int(bench.system.interface.ip)
+    return Services(_chain(service, bench), bench.patterns.layouts, Mine(ip, "mac"))
+
+
+def _speaking(service: s.Service, bench: Bench) -> Program:
+    """What the service says unasked, into a frame that is all there for it."""
+    builder = Builder("frames", "steady")
+    with builder.at(service.span):
+        frame = Frame(builder.address("frame"), builder.const(0, 32), builder.load(64, "gate"))
+        said, length = _splice(service, bench).speak(builder, frame)
+        builder.store(said, "answered")
+        builder.store(builder.resize(length, 32), "sent")
+    program = builder.finish()
+    check(program)
+    return program
+
+
 def _program(service: s.Service, bench: Bench) -> Program:
     builder = Builder("frames", "steady")
-    ip = int(bench.system.interface.ip)
-    splice = Services(_chain(service, bench), bench.patterns.layouts, Mine(ip, "mac"))
+    splice = _splice(service, bench)
     with builder.at(service.span):
         frame = Frame(
             builder.address("frame"), builder.load(32, "length"), builder.load(64, "gate"), 0
@@ -99,23 +119,29 @@ def _program(service: s.Service, bench: Bench) -> Program:
     return program
 
 
-def _engine(name: str, seen: Seen) -> tuple[Engine, dict[str, int]]:
-    starts = {place: _FIRST + n * _APART for n, place in enumerate(_PLACES)}
-    regions: dict[str, tuple[int, Region]] = {p: (starts[p], Ram(n)) for p, n in _PLACES.items()}
+def _engine(states: tuple[StateAt, ...], name: str, seen: Seen) -> tuple[Engine, dict[str, int]]:
+    """What runs a program over a frame, and where its places are; states begin as they say."""
+    places = _PLACES | {at.symbol: 8 for at in states}
+    starts = {place: _FIRST + n * _APART for n, place in enumerate(places)}
+    regions: dict[str, tuple[int, Region]] = {p: (starts[p], Ram(n)) for p, n in places.items()}
     memory = Memory(regions)
+    engine: Engine = Interpreter(memory, _NoPorts(), seen)
     if name == "unicorn":
-        return Emulator(memory, regions, _NoPorts()), starts
-    return Interpreter(memory, _NoPorts(), seen), starts
+        engine = Emulator(memory, regions, _NoPorts())
+    for at in states:
+        if isinstance(at.node.initial, s.Number):
+            engine.write(starts[at.symbol], at.node.initial.value.to_bytes(8, "little"))
+    return engine, starts
 
 
 def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterator[Outcome]:
     program = _program(service, bench)
-    engine, starts = _engine(name, seen)
+    engine, starts = _engine(_splice(service, bench).states(), name, seen)
     engine.write(starts["mac"], MAC.to_bytes(6, "big"))
     given = given_of(bench.system.interface, MAC)
     layouts = dict(bench.patterns.layouts)
     questions = questions_of(service.name, bench.patterns.services, layouts, given, seed=SEED)
-    spans = [e.span for e in service.examples for _ in sizes(e)]
+    spans = [e.span for e in asking(service) for _ in sizes(e)]
     for question, span in zip(questions, spans, strict=True):
         wrong = None
         try:
@@ -124,6 +150,23 @@ def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterat
         except MetaosError as error:
             wrong = error
         yield outcome(question.name, span, name, wrong)
+    sayings = sayings_of(service.name, bench.patterns.services, layouts, given)
+    unasked = (e for e in service.examples if e.said is not None)
+    for saying, example in zip(sayings, unasked, strict=True):
+        problem = _unsaid(engine, starts, _speaking(service, bench), saying)
+        wrong = MetaosError(problem) if problem else None
+        yield outcome(saying.title, example.span, name, wrong)
+
+
+def _unsaid(engine: Engine, starts: dict[str, int], program: Program, saying: Saying) -> str:
+    """What is wrong with the frame that is said first; empty if it is right."""
+    engine.write(starts["frame"], b"\xaa" * 2048)
+    engine.run(program)
+    shut = int.from_bytes(engine.read(starts["answered"], 8), "little")
+    length = int.from_bytes(engine.read(starts["sent"], 4), "little")
+    if shut:
+        return "nothing is said"
+    return saying.wrong(engine.read(starts["frame"], min(length, _ROOM)))
 
 
 def _wrong(engine: Engine, starts: dict[str, int], program: Program, question: Question) -> str:

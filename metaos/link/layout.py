@@ -32,7 +32,9 @@ CODE_END = DATA_LINEAR + SLOT
 SHADOW_END = 1 << 30
 """Linear addresses below have a shadow this much higher."""
 STACK = "stack"
-STACK_SIZE = 256
+SPILL = "spill"
+"""What is kept upwards of the stack pointer in a turn; it follows the stack, if there is any."""
+STACK_SIZE = SPILL_SIZE = 256
 """The red zone below RSP is 128 bytes (System V ABI, AMD64 supplement, 3.2.2)."""
 ORDER = ("guard", "init", "wipe", "steady", "report")
 """Phases as they are executed."""
@@ -263,7 +265,7 @@ def _frames(
 
 
 def _ram(parts: Parts, phases: tuple[str, ...], base: int) -> tuple[tuple[PlacedRam, ...], int]:
-    """Place RAM upwards from `base`: stack, `next`, what is zeroed, then the rest.
+    """Place RAM upwards from `base`: stack, spill, `next`, what is zeroed, then the rest.
 
     So one region is zeroed, from the page tables to the end of these (the second result).
     """
@@ -274,8 +276,9 @@ def _ram(parts: Parts, phases: tuple[str, ...], base: int) -> tuple[tuple[Placed
     empty = [p.name for p in parts.places if p.size < 1]
     if empty:
         raise MetaosError(f"the place '{empty[0]}' is empty")
-    others = [p for p in parts.places if p is not chief]
-    zeroed = [stack, chief, *(p for p in others if p.zero)]
+    spill = [p for p in parts.places if p.name == SPILL]
+    others = [p for p in parts.places if p is not chief and p not in spill]
+    zeroed = [stack, *spill, chief, *(p for p in others if p.zero)]
     ram, at, zero_end = [], base, base
     for place in (*zeroed, *(p for p in others if not p.zero)):
         at = _up(at, max(1, place.align))

@@ -24,7 +24,8 @@ class Accept(Headers):
         size = layout.size if layout is not None else 0
         bounds = parent.bounds.copy() if parent is not None else Bounds()
         bounds.at_least("frame.length", self.frame.least)
-        return Node(service, parent, layout, start, start + size, bounds)
+        quiet = self.quiet(service)
+        return Node(service, parent, layout, start, start + size, bounds, quiet=quiet)
 
     def accept(self, node: Node, gate: Op) -> None:
         service = node.service
@@ -44,7 +45,7 @@ class Accept(Headers):
             with self.b.at(test.span):
                 gate = self.b.gate(gate, self.test(node, test))
         node.gate = gate
-        children = [x for x in self.given.services if x.over == service.name]
+        children = [x for x in self.above(service) if self.listens(x)]
         node.children = [self.node(x, node) for x in children]
         for child in node.children:
             self.accept(child, gate)
@@ -53,6 +54,19 @@ class Accept(Headers):
             with self.b.at(service.span):
                 fits = self.b.ule(self.b.const(needed, 32), self.frame.length)
                 node.gate = self.b.gate(gate, fits)
+
+    def listens(self, service: s.Service) -> bool:
+        """Whether a frame that comes matters to a service or to one above it."""
+        above = map(self.listens, self.above(service))
+        return not service.quiet or bool(service.keeps) or any(above)
+
+    def quiet(self, service: s.Service) -> bool:
+        """Whether neither a service nor one above it answers."""
+        above = self.above(service)
+        return service.quiet or (bool(above) and all(map(self.quiet, above)))
+
+    def above(self, service: s.Service) -> list[s.Service]:
+        return [x for x in self.given.services if x.over == service.name]
 
     def byte_test(self, node: Node, knows: Node, test: s.Expr, masks: Masks) -> bool:
         """Note `field == constant`, or one bit of a field, as masked bytes.

@@ -14,22 +14,42 @@ from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import OPERATIONS
 from metaos.pattern.spell import dotted, walk
 
+KINDS: Mapping[str, str] = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+    "<<": "shl",
+    ">>": "lshr",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Mine:
     """What services call `my`: the address as a number, the symbol of the MAC's 6 bytes.
 
-    `unit` is the MAC itself, little-endian as it lies in memory, where it is folded.
+    `unit` is the MAC itself, little-endian as it lies in memory, where it is folded. `card`
+    is whose services these are, which the symbols of their states begin with.
     """
 
     ip: int
     mac: str
     unit: int | None = None
+    card: str = ""
+
+    def symbol(self, service: s.Service, state: str) -> str:
+        """The linker's name of a service's state."""
+        return ".".join(x for x in (self.card, service.name, state) if x)
 
 
 @dataclass(slots=True)
 class Node:
-    """A service in the tree: where its header starts, its gate, and what it knows."""
+    """A service in the tree: where its header starts, its gate, and what it knows.
+
+    A `quiet` one answers nothing.
+    """
 
     service: s.Service
     parent: Node | None
@@ -40,6 +60,7 @@ class Node:
     constants: dict[str, int] = field(default_factory=dict)
     gate: Op | None = None
     children: list[Node] = field(default_factory=list)
+    quiet: bool = False
 
     def up(self) -> list[Node]:
         """This node and its ancestors, nearest first."""
@@ -49,6 +70,29 @@ class Node:
             if node.parent is None:
                 return chain
             node = node.parent
+
+    @property
+    def answering(self) -> list[Node]:
+        """The children that answer."""
+        return [child for child in self.children if not child.quiet]
+
+
+@dataclass(frozen=True, slots=True)
+class StateAt:
+    """A service's state and where it lies; `storage` is its width in memory."""
+
+    symbol: str
+    node: s.State
+    card: str = ""
+
+    @property
+    def storage(self) -> int:
+        return storage(self.node)
+
+
+def storage(state: s.State) -> int:
+    """Bits in which a service's state is kept."""
+    return next(n for n in (8, 16, 32, 64) if state.bits <= n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +167,79 @@ class Headers:
         return None
 
     def widest(self, node: Node, expression: s.Expr) -> int:
-        """Bits of the widest header field in an expression."""
-        names = (x for x in walk(expression) if isinstance(x, s.Name | s.Member))
-        return max((at.field.bits for x in names if (at := self.find(node, x))), default=0)
+        """Bits of the widest header field or state in an expression."""
+        names = [x for x in walk(expression) if isinstance(x, s.Name | s.Member)]
+        fields = [at.field.bits for x in names if (at := self.find(node, x))]
+        states = [own.node.bits for x in names if (own := self.state(node, x))]
+        addresses = [48 for x in names if dotted(x) == "my.mac"]
+        return max([*fields, *states, *addresses], default=0)
+
+    def state(self, node: Node, expression: s.Expr) -> StateAt | None:
+        """The state an expression names: its own service's, or with a dot that of another."""
+        owner, _, name = dotted(expression).rpartition(".")
+        mine = self.given.mine
+        for service in [node.service] if not owner else self.given.services:
+            if owner and service.name != owner:
+                continue
+            for state in service.states:
+                if state.name == name:
+                    return StateAt(mine.symbol(service, name), state, mine.card)
+        return None
+
+    def read(self, at: StateAt) -> Op:
+        """A state's number, as it is now."""
+        return self.b.load(at.storage, at.symbol)
+
+    def keep(self, node: Node, keeps: tuple[s.Assignment, ...], gate: Op) -> None:
+        """States become what a service says, where the gate is open; all are read before."""
+        values: list[tuple[StateAt, Op]] = []
+        for one in keeps:
+            with self.b.at(one.span):
+                at = self.state(node, s.Name(one.field, one.span))
+                if at is None:
+                    raise fail(one.span, "E0437", f"no state '{one.field}'")
+                values.append((at, self.kept(node, at, one.value, gate)))
+        for one, (at, value) in zip(keeps, values, strict=True):
+            with self.b.at(one.span):
+                self.b.store(value, at.symbol, 0, (gate,))
+
+    def kept(self, node: Node, at: StateAt, value: s.Expr, gate: Op) -> Op:
+        """What a state becomes, as it is kept."""
+        match value:
+            case s.Binary(operator="+", left=left, right=s.Number(value=more)) if (
+                self.state(node, left) == at and at.node.bits == at.storage
+            ):  # counted in memory
+                old = self.b.load(at.storage, at.symbol, 0, (gate,))
+                return self.b.add(old, self.b.const(more, at.storage))
+        number = self.number(node, value, max(32, at.storage))
+        number = self.b.resize(number, at.storage)
+        if at.node.bits == at.storage or (
+            number.kind == "const" and not number.value >> at.node.bits
+        ):
+            return number
+        return self.b.and_(number, self.b.const((1 << at.node.bits) - 1, at.storage))
+
+    def mac(self) -> Op:
+        """The card's own address as a number: its first byte is the highest of 48 bits."""
+        mine = self.given.mine
+        place = self.b.const(mine.unit, 64) if mine.unit is not None else self.b.load(64, mine.mac)
+        return self.b.slice(self.b.bswap(place), 63, 16)
+
+    def truth(self, node: Node, expression: s.Expr) -> Op:
+        """A condition on numbers as one bit."""
+        match expression:
+            case s.Binary(operator="&", left=left, right=right):
+                return self.b.and_(self.truth(node, left), self.truth(node, right))
+            case s.Binary(operator="|", left=left, right=right):
+                return self.b.or_(self.truth(node, left), self.truth(node, right))
+            case s.Unary(operator="!", operand=operand):
+                return self.b.not_(self.truth(node, operand))
+            case s.Binary(operator="==" | "!=" | "<" | "<=" as operator, left=left, right=right):
+                bits = 64 if self.widest(node, expression) > 32 else 32
+                a, b = self.number(node, left, bits), self.number(node, right, bits)
+                kinds = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
+                return kinds[operator](a, b)
+        return self.b.ne(self.number(node, expression, 32), self.b.const(0, 32))
 
     def load(self, at: FieldAt) -> Op:
         """A field as a number, loaded once."""
@@ -148,14 +262,35 @@ class Headers:
             return self.b.const(known, bits)
         if dotted(expression) == "frame.length":
             return self.b.resize(self.frame.length, bits)
-        at = self.find(node, expression)
+        at, state = self.find(node, expression), self.state(node, expression)
         if at is not None:
             return self.b.resize(self.load(at), bits)
+        if state is not None:
+            return self.b.resize(self.read(state), bits)
+        if dotted(expression) == "my.mac":
+            return self.b.resize(self.mac(), bits)
+        return self.worked_out(node, expression, bits)
+
+    def worked_out(self, node: Node, expression: s.Expr, bits: int) -> Op:
+        """An operation on numbers."""
         match expression:
-            case s.Binary(operator="+", left=left, right=right):
-                return self.b.add(self.number(node, left, bits), self.number(node, right, bits))
-            case s.Binary(operator="-", left=left, right=right):
-                return self.b.sub(self.number(node, left, bits), self.number(node, right, bits))
+            case s.Binary(operator=operator, left=left, right=right) if operator in KINDS:
+                one, other = self.number(node, left, bits), self.number(node, right, bits)
+                return self.b.two(KINDS[operator], one, other)
+            case s.Unary(operator="~", operand=operand):
+                return self.b.not_(self.number(node, operand, bits))
+            case s.Slice(of=of, high=s.Number(value=high), low=s.Number(value=low)):
+                whole = self.number(node, of, max(bits, 64 if high >= 32 else 32))
+                return self.b.resize(self.b.slice(whole, high, low), bits)
+            case s.Index(of=of, index=s.Number(value=at)):
+                whole = self.number(node, of, max(bits, 64 if at >= 32 else 32))
+                return self.b.resize(self.b.slice(whole, at, at), bits)
+            case s.Call(function="select", arguments=(condition, left, right)):
+                test = self.truth(node, condition)
+                one, other = self.number(node, left, bits), self.number(node, right, bits)
+                return self.b.select(test, one, other)
+            case s.Binary(operator="==" | "!=" | "<" | "<=") | s.Unary(operator="!"):
+                return self.b.resize(self.truth(node, expression), bits)
         raise fail(expression.span, "E0432", "this is no number of the frame")
 
     def linear(self, node: Node, expression: s.Expr) -> tuple[str, int] | None:

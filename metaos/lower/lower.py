@@ -11,13 +11,20 @@ from dataclasses import dataclass, field, replace
 
 from metaos.emit.target import CpuFeature
 from metaos.ir.build import Builder
-from metaos.ir.program import Op, Program
+from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine
 from metaos.lower.known import fail
-from metaos.lower.places import device_places, lent, platform_places, ports, windows
+from metaos.lower.places import (
+    device_places,
+    lent,
+    platform_places,
+    ports,
+    service_places,
+    windows,
+)
 from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.platform import (
     feature_row,
@@ -45,7 +52,6 @@ from metaos.lower.text import (
     write_report,
 )
 from metaos.lower.turn import Splice, Turn
-from metaos.lower.values import Frame
 from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import address_fact, carried_by, roles
@@ -106,6 +112,7 @@ def lower(bindings: Bindings) -> Lowered:
     _report(work, ticks)
     _tell_time(work, ticks)
     device_places(work, guard_rows)
+    service_places(work)
     owned = ports(work)
     return Lowered(
         bindings,
@@ -184,7 +191,8 @@ def card_services(
     parts = roles(bindings.system, [device.address for device in cards])
     for device, role in zip(cards, parts, strict=True):
         ip = Told(int(role.interface.ip), (address_fact(bindings.system, role.card),))
-        mine = Mine(ip, device.symbol("mac"), device.folded.get("mac"))
+        mac = device.folded.get("mac")
+        mine = Mine(ip, device.symbol("mac"), mac, device.address)
         carried = carried_by(role, bindings.services)
         yield device, Services(carried, bindings.patterns.layouts, mine)
 
@@ -192,14 +200,15 @@ def card_services(
 def _steady(work: Work, ticks: Ticks | None) -> None:
     for device, services in card_services(work.bindings, work.carriers()):
         _turn(work, device, "steady", services, None, ticks)
+        work.kept += services.states()
     for device in work.others():
-        _turn(work, device, "steady", _no_frames, None, ticks)
+        _turn(work, device, "steady", None, None, ticks)
     banner = _banner(work)
     if banner is None:
         return
     for device in work.consoles():
         cursor = device.symbol("banner.at")
-        _turn(work, device, "steady", _no_frames, Shown(banner, cursor), ticks)
+        _turn(work, device, "steady", None, Shown(banner, cursor), ticks)
 
 
 def _tell_time(work: Work, ticks: Ticks | None) -> None:
@@ -220,7 +229,7 @@ def _turn(
     work: Work,
     device: DevicePlan,
     phase: str,
-    frames: Splice,
+    frames: Splice | None,
     text: Shown | None,
     ticks: Ticks | None,
 ) -> None:
@@ -272,8 +281,4 @@ def _report(work: Work, ticks: Ticks | None) -> None:
     work.programs.append(builder.finish())
     for device in consoles:
         shown = Shown(REPORT, device.symbol("report.at"))
-        _turn(work, device, "report", _no_frames, shown, ticks)
-
-
-def _no_frames(builder: Builder, frame: Frame) -> tuple[Op, Op]:
-    raise AssertionError("a console offers no frames")
+        _turn(work, device, "report", None, shown, ticks)

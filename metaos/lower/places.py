@@ -86,6 +86,19 @@ def device_places(work: Work, guard_rows: Iterable[Row]) -> None:
             )
 
 
+def service_places(work: Work) -> None:
+    """The states of services, each at its card."""
+    used = _used(work)
+    for device in work.carriers():
+        for at in work.kept:
+            if at.symbol in used and at.card == device.address:
+                made = fills(device, at.node.initial, 1, at.storage // 8, None)
+                size = max(at.storage // 8, 4)  # the loader writes 4 bytes at once
+                work.places.append(
+                    Place(at.symbol, device.address, size, 8, True, made, at.node.span, ("steady",))
+                )
+
+
 def _table_fills(device: DevicePlan, table: TablePlan) -> tuple[Fill, ...]:
     """How a table begins, counted from its symbol."""
     made = fills(device, table.node.initial, table.count, table.stride, table.layout)

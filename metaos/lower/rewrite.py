@@ -8,7 +8,7 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import ABSOLUTE, Op
 from metaos.lower.values import Frame
-from metaos.told import little_endian
+from metaos.told import bytes_of, little_endian
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,26 @@ def _run(sources: dict[int, ByteSource], start: int) -> int:
             break
         length += 1
     return length
+
+
+def wire_bytes(
+    b: Builder, number: Op, start: int, size: int, span: Span | None
+) -> dict[int, ByteSource]:
+    """The `size` bytes, 8 at most, of a number in the order of the wire, from byte `start`."""
+    found: dict[int, ByteSource] = {}
+    for piece in (8, 4, 2, 1):
+        while size >= piece:
+            high = b.resize(b.lshr(number, b.const(8 * (size - piece), number.bits)), 8 * piece)
+            if high.kind == "const":
+                data = reversed(bytes_of(high.value, piece))
+                constants = (ByteSource("constant", byte, span=span) for byte in data)
+                found |= dict(enumerate(constants, start))
+            else:
+                value = b.bswap(high)
+                sources = (ByteSource("value", i, span=span, value=value) for i in range(piece))
+                found |= dict(enumerate(sources, start))
+            start, size = start + piece, size - piece
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 from metaos.errors import Span
 from metaos.ir.build import Builder
-from metaos.ir.program import Op
+from metaos.ir.program import SHADOW, Op
 from metaos.lower.accept import Accept
-from metaos.lower.headers import FieldAt, Given, Mine, Node
+from metaos.lower.headers import FieldAt, Given, Mine, Node, StateAt
 from metaos.lower.known import fail
-from metaos.lower.rewrite import ByteSource, Rewrite, chunks
+from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
+from metaos.lower.speak import Speaking, speakers
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
@@ -30,7 +31,31 @@ class Services:
         self.given = Given(services, layouts, mine)
 
     def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        """A frame to the gate of its answer and the answer's length."""
         return _Splice(self.given, builder, frame).run()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether one of them says something unasked."""
+        return bool(speakers(self.given.services))
+
+    def states(self) -> tuple[StateAt, ...]:
+        """All states of the services."""
+        mine = self.given.mine
+        return tuple(
+            StateAt(mine.symbol(service, state.name), state, mine.card)
+            for service in self.given.services
+            for state in service.states
+        )
+
+    def wants(self, builder: Builder) -> Op:
+        """Whether one of them wants to, as one bit."""
+        nowhere = Frame(builder.const(0, 64), builder.const(0, 32), builder.const(0, 64))
+        return Speaking(self.given, builder, nowhere).wants()
+
+    def speak(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        """Room for a frame, to the gate of one that is said and its length."""
+        return Speaking(self.given, builder, frame).run()
 
 
 class _Splice(Accept):
@@ -47,15 +72,17 @@ class _Splice(Accept):
             raise fail(span, "E0430", "one service, and one only, lies over the frame")
         root = self.node(roots[0], None)
         self.accept(root, self.frame.gate)
-        answered = self.reply_gate(root)
-        length = self.length(root)
+        none = self.b.const(SHADOW, 64), self.b.const(0, 32)
+        answered, length = none if root.quiet else (self.reply_gate(root), self.length(root))
         self.b.barrier()  # what the tests have read is read again, not kept
-        self.rewrite(root)
+        self.remember(root)
+        if not root.quiet:
+            self.rewrite(root)
         return answered, length
 
     def length(self, root: Node) -> Op:
         """The answer's length: one choice for each service that says `send`."""
-        leaves = [n for n in self.all(root) if not n.children]
+        leaves = [n for n in self.all(root) if not n.answering and not n.quiet]
         senders: dict[int, Node] = {}
         for leaf in leaves:
             sender = next((n for n in leaf.up() if n.service.send is not None), None)
@@ -82,14 +109,22 @@ class _Splice(Accept):
     def reply_gate(self, node: Node) -> Op:
         """The gate of a service's answer: its own for a leaf, any child's for another."""
         assert node.gate is not None
-        if not node.children:
+        if not node.answering:
             return node.gate
-        gates = [self.reply_gate(child) for child in node.children]
+        gates = [self.reply_gate(child) for child in node.answering]
         result = gates[0]
         with self.b.at(node.service.span):
             for gate in gates[1:]:
                 result = self.b.gate_any(result, gate)
         return result
+
+    def remember(self, root: Node) -> None:
+        """What services keep of a frame that they accept."""
+        for node in self.all(root):
+            if node.service.keeps:
+                assert node.gate is not None
+                self.loads.clear()
+                self.keep(node, node.service.keeps, node.gate)
 
     def rewrite(self, root: Node) -> None:
         """Loads, then stores, service by service, leaves first.
@@ -99,7 +134,7 @@ class _Splice(Accept):
         by then. (Of services side by side one alone stores.)
         """
         for node in self.all(root):
-            if node.service.reply:
+            if node.service.reply and not node.quiet:
                 self.loads.clear()
                 rewrite = Rewrite(self.reply_gate(node), chunks(self.sources(node)))
                 values = rewrite.load(self.b, self.frame, self.places)
@@ -142,6 +177,9 @@ class _Splice(Accept):
             op = self.update(node, value, target)
             for i in range(size):
                 found[start + i] = ByteSource("value", i, span=span, value=op)
+        elif size <= 8:
+            op = self.number(node, value, 32 if size <= 4 else 64)
+            found |= wire_bytes(self.b, op, start, size, span)
         else:
             raise fail(value.span, "E0439", "an answer's field is a field, a constant or 'update'")
 
@@ -179,7 +217,7 @@ class _Splice(Accept):
     def answered(self, node: Node, expression: s.Expr) -> int | None:
         """A constant of every frame the service answers, an only child's tests included."""
         known = self.constant(node, expression)
-        while known is None and len(node.children) == 1:
+        while known is None and len(node.children) == 1 and not node.children[0].quiet:
             node = node.children[0]
             known = self.constant(node, expression)
         return known

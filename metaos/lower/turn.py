@@ -5,7 +5,7 @@ Reads see the values a turn began with; `s'` reads a state anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
@@ -15,9 +15,27 @@ from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
 from metaos.lower.values import Frame, Values
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import walk
 
-Splice = Callable[[Builder, Frame], tuple[Op, Op]]
-"""Services: a frame to the gate of its answer and the answer's length (16 bits)."""
+WANTED = "wanted"
+"""What a card's turn calls that a service has something to say."""
+
+
+class Splice(Protocol):
+    """The services that a device carries."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether one of them says something unasked."""
+
+    def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        """A frame to the gate of its answer and the answer's length (16 bits)."""
+
+    def wants(self, builder: Builder) -> Op:
+        """Whether one of them wants to, as one bit."""
+
+    def speak(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        """Room for a frame, to the gate of one that is said and its length (32 bits)."""
 
 
 class Turn(Values):
@@ -27,7 +45,7 @@ class Turn(Values):
         self,
         plan: DevicePlan,
         builder: Builder,
-        frames: Splice,
+        frames: Splice | None,
         text: Text | None,
         ticks: Ticks | None = None,
     ) -> None:
@@ -35,12 +53,21 @@ class Turn(Values):
         self.frames = frames
         self.ticks = ticks
         self.periods = 0
+        self.offered: s.Offer | None = None
 
     def lower(self) -> None:
         """Lower the pattern's turn, if it has one."""
         turn = self.plan.pattern.one(s.Turn)
         if turn is not None:
+            if any(isinstance(x, s.Name) and x.text == WANTED for x in walk(turn)):
+                self.names[WANTED] = self.wanted()
             self.steps(turn.steps, Cond(()))
+
+    def wanted(self) -> Value:
+        """Whether a service has something to say."""
+        if self.frames is None or not self.frames.speaks:
+            return 0
+        return Num(self.frames.wants(self.b), 1)
 
     def steps(self, steps: tuple[s.Step, ...], guard: Cond) -> None:
         outer, self.guard = self.guard, guard
@@ -65,6 +92,8 @@ class Turn(Values):
                 self.every(step, guard)
             case s.Offer():
                 self.offer(step, guard)
+            case s.Grant():
+                self.grant(step, guard)
             case s.Take(character=character, some=some):
                 if self.text is not None:
                     char, more, at = self.text.take(self.b)
@@ -259,6 +288,7 @@ class Turn(Values):
         element = self.value(step.frame)
         if not isinstance(element, Element):
             raise fail(step.frame.span, "E0423", "a frame lies at a table's element")
+        assert self.frames is not None
         length = self.plain(self.value(step.length), 32)
         offset, ops = self.at(element.table, element.index)
         gate = self.gate(self.both(guard, self.condition(step.guard)))
@@ -266,8 +296,34 @@ class Turn(Values):
         base = self.b.address(element.table.symbol, offset + skip, ops)
         frame = Frame(base, length, gate, step.least)
         answered, answer_length = self.frames(self.b, frame)
+        self.offered = step
         self.names[step.answered] = Cond((), answered)
         self.names[step.answer_length] = Num(answer_length, 16)
+
+    def grant(self, step: s.Grant, guard: Cond) -> None:
+        """Where nothing is answered, what a service has to say goes out in its place."""
+        if self.frames is None or not self.frames.speaks:
+            self.names[step.said] = 0
+            return
+        assert self.offered is not None
+        names = self.offered.answered, self.offered.answer_length
+        answered, length = self.names[names[0]], self.names[names[1]]
+        element = self.value(step.frame)
+        if not isinstance(element, Element) or not isinstance(answered, Cond):
+            raise fail(step.frame.span, "E0423", "a frame lies at a table's element")
+        assert answered.gate is not None
+        silent = self.b.ne(answered.gate, self.open())
+        free = self.both(guard, self.condition(step.guard))
+        gate = self.gate(self.both(free, Cond((silent,))))
+        skip = self.end(step.skip) if step.skip is not None else 0
+        offset, ops = self.at(element.table, element.index)
+        base = self.b.address(element.table.symbol, offset + skip, ops)
+        said, said_length = self.frames.speak(self.b, Frame(base, self.b.const(0, 32), gate))
+        self.names[step.said] = Cond((), said)
+        self.names[names[0]] = Cond((), self.b.gate_any(answered.gate, said))
+        test = self.b.eq(said, self.open())
+        both = self.b.select(test, self.b.resize(said_length, 32), self.plain(length, 32))
+        self.names[names[1]] = Num(both, 16)
 
 
 def _name_of(node: s.Expr) -> str:

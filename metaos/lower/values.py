@@ -311,8 +311,22 @@ class Values(Accesses):
     def choice(self, condition: s.Expr, a: s.Expr, b: s.Expr) -> Num:
         """`select(condition, a, b)`: both are worked out."""
         test = self.truth(self.condition(condition))
+        if test.kind == "const":
+            a, b = (b, a) if test.value else (a, b)
+            before = dict(self.loaded)  # what is not chosen is not read
+            idle = self.value(a)
+            self.loaded = before
+            chosen = self.value(b)
+            bits = max(_width(idle), _width(chosen))
+            if isinstance(chosen, Num) and chosen.scale and chosen.bits == bits:
+                return chosen
+            return Num(self.plain(chosen, bits), bits)
         one, other = self.value(a), self.value(b)
         bits = max(_width(one), _width(other))
+        if isinstance(one, Num) and isinstance(other, Num) and one.scale == other.scale:
+            size = max(one.op.bits, other.op.bits)
+            both = self.b.select(test, self.b.resize(one.op, size), self.b.resize(other.op, size))
+            return Num(both, bits, one.scale)
         return Num(self.b.select(test, self.plain(one, bits), self.plain(other, bits)), bits)
 
     def scaled_add(self, number: Num, amount: int) -> Num:

@@ -8,6 +8,7 @@ from metaos.errors import Span
 from metaos.ir.program import Program
 from metaos.link.parts import Datum, Place
 from metaos.lower.clock import Ticks
+from metaos.lower.headers import StateAt
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan, RegisterPlan
 from metaos.lower.stepper import ConfigAccess
@@ -30,6 +31,8 @@ class Work:
     programs: list[Program] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     data: list[Datum] = field(default_factory=list)
+    kept: list[StateAt] = field(default_factory=list)
+    """The states of the services, one of each a card that carries them."""
     touched: dict[str, dict[str, set[int]]] = field(default_factory=dict)
 
     def carriers(self) -> list[DevicePlan]:

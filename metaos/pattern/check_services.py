@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from metaos.errors import Span
 from metaos.pattern import kinds as k
@@ -84,7 +85,9 @@ class _Service:
         typer = self.typer(own)
         for condition in service.accept:
             typer.condition(condition)
+        self.kept(service.keeps, typer)
         self.reply(typer)
+        self.speak(own)
         if service.send is not None:
             typer.fits(service.send, 16, "send")
         self.questions(own)
@@ -103,7 +106,8 @@ class _Service:
             )
         else:
             said(self.report, service.say.value, service.say.span)
-        odd = [*service.accept, *service.reply, *service.ask, *service.examples]
+        odd: list[Any] = [*service.states, *service.accept, *service.keeps, *service.reply]
+        odd += [*([service.speak] if service.speak else []), *service.ask, *service.examples]
         if service.where is not None:
             odd.insert(0, service.where)
         if odd:
@@ -158,7 +162,7 @@ class _Service:
         names |= self.parts(nearest) if nearest is not None else {}
         for constant in service.constants:
             names[constant.name] = k.number(min(64, constant.bits))
-        return names
+        return names | {x.name: k.Var(x) for x in service.states}
 
     def parts(self, service: s.Service) -> dict[str, k.Kind]:
         layout = self.layout(service)
@@ -166,6 +170,7 @@ class _Service:
         fields = layout.fields if layout is not None else ()
         missing = service.header and layout is None
         found: dict[str, k.Kind] = {**stretches}
+        found |= {x.name: k.Var(x) for x in service.states}
         found |= {f.name: k.number(f.bits) if f.bits > 1 else k.BIT for f in fields}
         return _Anything(found) if missing else found
 
@@ -197,6 +202,32 @@ class _Service:
                 self.report.say("E0210", f"'{name}' is answered twice", at)
             seen.add(name)
             typer.fits(assignment.value, fields[name].bits, name)
+
+    def kept(self, keeps: tuple[s.Assignment, ...], typer: Typer) -> None:
+        """What states become."""
+        states = {x.name: x for x in self.service.states}
+        for assignment in keeps:
+            name = assignment.field
+            if name not in states:
+                hint = self.report.near(name, states) or "declare it: state NAME : u16"
+                at = self.report.word(assignment.span, name)
+                self.report.say("E0202", f"'{self.service.name}' has no state '{name}'", at, hint)
+                typer.number(assignment.value)
+            else:
+                typer.fits(assignment.value, states[name].bits, name)
+
+    def speak(self, own: Mapping[str, k.Kind]) -> None:
+        speak = self.service.speak
+        if speak is None:
+            return
+        typer = self.typer(own)
+        typer.condition(speak.when)
+        for asked in speak.fields:
+            self.asked(asked, own)
+        self.kept(speak.keeps, typer)
+        if speak.when is None and speak.keeps:
+            text = "what is remembered when something is said stands under 'speak when'"
+            self.report.say("E0252", text, speak.keeps[0].span)
 
     def questions(self, own: Mapping[str, k.Kind]) -> None:
         names = {**own, "peer": k.PEER}
@@ -264,7 +295,8 @@ def _siblings(patterns: Patterns, report: Report) -> None:
         wanted = [(x, demands(x.where)) for x in services]
         for number, (service, own) in enumerate(wanted):
             for other, others in wanted[:number]:
-                if not _exclusive(own, others) and not report.many:
+                alone = service.quiet or other.quiet or _exclusive(own, others)
+                if not alone and not report.many:
                     report.say(
                         "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
                         f"of '{parent}' ({other.span})",

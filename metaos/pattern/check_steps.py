@@ -60,6 +60,7 @@ class Flow:
 
     def start(self, pages: Pages) -> None:
         self.pages, self.guarded, self.popped = pages, False, {}
+        self.offered = False
 
     def turn(self, turn: s.Turn, begin: Pages) -> None:
         """The turn again and again: it begins as init ends, and as it ends itself."""
@@ -247,6 +248,8 @@ class Flow:
                     self.every(step)
                 case s.Offer():
                     self.offer(step)
+                case s.Grant():
+                    self.grant(step)
                 case s.Move():
                     self.move(step)
                 case s.Take(character=character, some=some, position=position):
@@ -403,7 +406,7 @@ class Flow:
         else:
             self.writable(port, step.register)
 
-    def offer(self, step: s.Offer) -> None:
+    def frame_at(self, step: s.Offer | s.Grant) -> None:
         self.typer.condition(step.guard)
         kind = self.typer.kind(step.frame)
         if not isinstance(kind, k.Element | k.Unknown):
@@ -412,6 +415,17 @@ class Flow:
                 "E0206", f"no frame lies at '{spell(step.frame)}'", step.frame.span, hint
             )
         self.typer.built(step.skip)
+
+    def grant(self, step: s.Grant) -> None:
+        if not self.offered:
+            text = "'grant' stands behind the 'offer' whose turn it takes"
+            self.typer.say("E0241", text, self.typer.report.word(step.span, "grant"))
+        self.frame_at(step)
+        self.name(step.said, k.BIT, step)
+
+    def offer(self, step: s.Offer) -> None:
+        self.frame_at(step)
+        self.offered = True
         self.typer.fits(step.length, 16, "length")
         self.name(step.answered, k.BIT, step)
         self.name(step.answer_length, k.number(16), step)
@@ -423,6 +437,8 @@ def _named(step: object) -> tuple[str, ...]:
             return (name,)
         case s.Offer(answered=answered, answer_length=length):
             return answered, length
+        case s.Grant(said=said):
+            return (said,)
         case s.Take(character=character, some=some, position=position):
             return (character, some, position) if position else (character, some)
     return ()

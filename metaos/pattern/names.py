@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
+from metaos.pattern.spell import walk
 
 CONFIG_CLASS = "config"
 """The class whose guards and attach rows speak of every function of the machine."""
@@ -47,6 +48,8 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
             found["legacy"] = k.LEGACY
         elif match.kind == "pci":
             found["bar"] = k.BARS
+    if any(isinstance(x, s.Grant) for x in walk(pattern.of(s.Turn))):
+        found["wanted"] = k.BIT
     if pattern.class_name == CONFIG_CLASS:
         found |= {"function": k.FUNCTION, "bars": k.ANY_BAR}
     return found

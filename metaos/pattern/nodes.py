@@ -16,6 +16,8 @@ from metaos.pattern.nodes_fake import FakeNodes
 from metaos.pattern.numbers import number, short
 
 MAX_BITS = 8 * 65_536
+SAID = 10_000_000_000
+"""How long, in nanoseconds, a frame is waited for that comes unasked, where nothing is said."""
 NANOSECONDS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -174,6 +176,14 @@ class Nodes(FakeNodes):
             frame, skip, length, self.value(least) if least is not None else 0, guard,
             str(answered), str(answer_length), self.span(meta),
         )  # fmt: skip
+
+    def grant(self, meta: Any, c: list[Any]) -> s.Step:
+        frame, guard, said = c
+        skip: s.Expr | None = None
+        match frame:
+            case s.Binary(operator="+", left=left, right=right):
+                frame, skip = left, right
+        return s.Grant(frame, skip, guard, str(said), self.span(meta))
 
     def take(self, meta: Any, c: list[Any]) -> s.Step:
         position = str(c[2]) if c[2] is not None else ""
@@ -381,6 +391,15 @@ class Nodes(FakeNodes):
     def send(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("send", list(c))
 
+    def remember(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        return Tree("remember", list(c))
+
+    def speak(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        when, *lines = c
+        fields = tuple(x for x in lines if isinstance(x, s.Asked))
+        keeps = tuple(x for x in lines if isinstance(x, s.Assignment))
+        return Tree("speak", [s.Speak(when, fields, keeps, self.span(meta))])
+
     def say(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("say", [s.String(c[0][1:-1], self.span(meta))])
 
@@ -405,6 +424,11 @@ class Nodes(FakeNodes):
     def example_silence(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("silence", [True])
 
+    def example_said(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        count, unit = c
+        given = SAID if count is None else self.value(count) * NANOSECONDS[unit]
+        return Tree("said", [given])
+
     def example(self, meta: Any, c: list[Any]) -> s.Example:
         title, *items = c
         span = self.span(meta)
@@ -415,12 +439,14 @@ class Nodes(FakeNodes):
         return s.Example(
             title[1:-1], tuple(parts["payload"]) or (0,), tuple(parts["with"]),
             parts["cut"][0] if parts["cut"] else None, tuple(parts["answer"]), silence, span,
+            parts["said"][0] if parts["said"] else None,
         )  # fmt: skip
 
     def service(self, meta: Any, c: list[Any]) -> s.Service:
         (name, at), (over, _), where, *items = c
+        items = list(_flat(items))
         parts = _sorted([x for x in items if isinstance(x, Tree)])
-        for once in ("header", "send", "say"):
+        for once in ("header", "send", "speak", "say"):
             if len(parts[once]) > 1:
                 raise self.error("E0008", f"service '{name}' says '{once}' twice", at)
         return s.Service(
@@ -433,6 +459,9 @@ class Nodes(FakeNodes):
             say=parts["say"][0] if parts["say"] else None,
             ask=tuple(parts["ask"]),
             examples=tuple(x for x in items if isinstance(x, s.Example)), span=at,
+            states=tuple(x for x in items if isinstance(x, s.State)),
+            keeps=tuple(parts["remember"]),
+            speak=parts["speak"][0] if parts["speak"] else None,
         )  # fmt: skip
 
     def start(self, meta: Any, c: list[Any]) -> s.File:
@@ -457,8 +486,8 @@ def _flat(items: list[Any]) -> tuple[Any, ...]:
 
 
 _PARTS = (
-    "header", "accept", "reply", "send", "say", "ask",
-    "payload", "with", "cut", "answer", "silence",
+    "header", "accept", "remember", "reply", "send", "speak", "say", "ask",
+    "payload", "with", "cut", "answer", "silence", "said",
 )  # fmt: skip
 
 

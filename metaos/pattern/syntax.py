@@ -207,6 +207,21 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """Behind an `offer`: where no frame is answered, a service may say one of its own.
+
+    It is built at `frame` + `skip`, where `guard` holds. Then `said` holds, and so does the
+    offer's `answered`; its length is that frame's.
+    """
+
+    frame: Expr
+    skip: Expr | None
+    guard: Expr | None
+    said: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Take:
     """The next character of the console's text, if `some`; `advance` consumes it.
 
@@ -247,7 +262,7 @@ class Order:
     span: Span
 
 
-Step = Let | Write | Swap | When | Every | Offer | Take | Advance | Move | Order
+Step = Let | Write | Swap | When | Every | Offer | Grant | Take | Advance | Move | Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -755,13 +770,28 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Speak:
+    """A frame that a service says unasked, in the first turn in which `when` holds.
+
+    `fields` are its headers', this service's and those below; without `when` they are what
+    any service above says too. `keeps` is what the service's states become when it is said.
+    """
+
+    when: Expr | None
+    fields: tuple[Asked, ...]
+    keeps: tuple[Assignment, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A question and what must come back.
 
     `payloads`: lengths in bytes of the random payload, one question each. `changes`
     override the `ask` values. `cut`: only so many bytes of the frame are sent.
     `answers` are conditions on the answer's fields (`asked.F` is the question's); none
-    means silence.
+    means silence. With `said`, nothing is asked: a frame for which they hold comes unasked,
+    at most so many nanoseconds after the machine has started.
     """
 
     title: str
@@ -771,11 +801,16 @@ class Example:
     answers: tuple[Expr, ...]
     silence: bool
     span: Span
+    said: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A guarded rewrite of the frames of `over` for which `where` holds."""
+    """A guarded rewrite of the frames of `over` for which `where` holds.
+
+    `states` are its own numbers, one of each a card; `keeps` is what they become with each
+    frame that it accepts.
+    """
 
     name: str
     over: str
@@ -790,6 +825,15 @@ class Service:
     ask: tuple[Asked, ...]
     examples: tuple[Example, ...]
     span: Span
+    states: tuple[State, ...] = ()
+    keeps: tuple[Assignment, ...] = ()
+    speak: Speak | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """It answers nothing: it only remembers, or speaks for itself."""
+        own = bool(self.keeps) or (self.speak is not None and self.speak.when is not None)
+        return own and not self.reply and self.send is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,18 +67,34 @@ def card_of(lowered: Lowered, address: str) -> Card:
 
 
 def _card(plan: DevicePlan, services: Services) -> Card:
-    seen: list[tuple[Frame, Op, Op]] = []
+    builder, spy = Builder(plan.address, "steady"), _Spy(services)
+    Turn(plan, builder, spy, None).lower()
+    if len(spy.seen) != 1:
+        raise MetaosError(f"{plan.address} offers {len(spy.seen)} frames a turn; trace follows one")
+    return Card(plan, builder.finish(), *spy.seen[0])
 
-    def spy(builder: Builder, frame: Frame) -> tuple[Op, Op]:
-        answered, length = services(builder, frame)
-        seen.append((frame, answered, length))
+
+class _Spy:
+    """The services of a card, and what their frame and its answer are: `seen`."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.seen: list[tuple[Frame, Op, Op]] = []
+
+    @property
+    def speaks(self) -> bool:
+        return self.services.speaks
+
+    def wants(self, builder: Builder) -> Op:
+        return self.services.wants(builder)
+
+    def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        answered, length = self.services(builder, frame)
+        self.seen.append((frame, answered, length))
         return answered, length
 
-    builder = Builder(plan.address, "steady")
-    Turn(plan, builder, spy, None).lower()
-    if len(seen) != 1:
-        raise MetaosError(f"{plan.address} offers {len(seen)} frames a turn; trace follows one")
-    return Card(plan, builder.finish(), *seen[0])
+    def speak(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
+        return self.services.speak(builder, frame)
 
 
 def arrive(card: Card, bench: Bench, frame: bytes, pinned: Mapping[Register, Bits]) -> Arrival:

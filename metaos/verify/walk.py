@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import gcd
 from typing import Any
 
@@ -23,7 +24,7 @@ from metaos.verify.flags import Flags
 from metaos.verify.memory import Atlas
 from metaos.verify.registers import REGISTERS, Registers
 from metaos.verify.semantics import FOLLOWED, RULES
-from metaos.verify.values import ANY, LIMIT, Value, known, narrow, plus, times, unknown
+from metaos.verify.values import ANY, LIMIT, Value, join, known, narrow, plus, times, unknown
 
 ROW = 16
 """Bytes of a row. A row cursor that is kept times 16 shows no step: it is taken to be one."""
@@ -240,17 +241,18 @@ class Walker:
         return self._settled(address, size) if listed is None else listed
 
     def _settled(self, address: Value, size: int) -> Value:
-        """What the place at these addresses can hold, if it is one that is followed."""
-        names = set()
+        """What the places at these addresses can hold, if they are ones that are followed."""
+        names = set[str]()
         for linear in address.bases:
             located = self._atlas.find(linear, size)
             if located is None or located.shadow or located.offset % size:
                 return unknown(size * 8)
             names.add(located.symbol.name)
-        cell = self._ground.cells.get(names.pop()) if len(names) == 1 else None
-        if cell is None or cell.size != size or (address.high and address.step % size):
+        cells = [self._ground.cells.get(name) for name in sorted(names)]
+        followed = [x.value for x in cells if x is not None and x.size == size]
+        if len(followed) < len(cells) or not cells or (address.high and address.step % size):
             return unknown(size * 8)
-        return cell.value
+        return reduce(join, followed)
 
     def _constants(self, address: Value, size: int) -> Value | None:
         """What read-only data holds at any of these addresses; None if not all is such data."""

@@ -78,7 +78,7 @@ def turned(
 ) -> Program:
     """A device's turn as a program."""
     builder = Builder(device.address, "steady")
-    turn = Turn(device, builder, services or _unanswered, text)
+    turn = Turn(device, builder, services, text)
     turn.lower()
     program = builder.finish()
     check(program)
@@ -88,10 +88,6 @@ def turned(
 
 _SENT: dict[Program, tuple[Datum, ...]] = {}
 """The constants that go with a program."""
-
-
-def _unanswered(builder: Builder, frame: Frame) -> tuple[Op, Op]:
-    raise AssertionError("nothing is offered here")
 
 
 def placed(

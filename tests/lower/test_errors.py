@@ -163,7 +163,7 @@ FAULTS = [
         + service("", "").text[len(ROOT) :],
         ("root",),
     ),
-    service("E0432", "this is no number of the frame", "accept when a < my.mac", "send 60"),
+    service("E0432", "this is no number of the frame", "accept when a < sum16(header)", "send 60"),
     service("E0433", "expected a comparison", "accept when a", "send 60"),
     service(
         "E0434",
@@ -183,7 +183,14 @@ FAULTS = [
         service("", "", "reply", "  a <- 1", "send 60").text.replace("a u16", "x u4\n  a u12"),
         ("root",),
     ),
-    service("E0439", "a field, a constant or 'update'", "reply", "  a <- b + 1", "send 60"),
+    Fault(
+        "E0439",
+        "a field, a constant or 'update'",
+        service("", "", "reply", "  a <- b + 1", "send 60")
+        .text.replace("a u16", "a u80")
+        .replace("H 4 bytes", "H 12 bytes"),
+        ("root",),
+    ),
     service("E0440", "makes 16 bits", "reply", "  a <- update(a, b)", "send 60"),
     service(
         "E0440", "takes two fields and a constant", "reply", "  a <- update(a, b, b)", "send 60"

@@ -53,7 +53,7 @@ def test_the_examples_show_every_construct() -> None:
     assert {type(row) for row in rows} == set(s.Row.__args__)
     turns = [item for item in items if isinstance(item, s.Turn)]
     steps = {type(step) for turn in turns for step in turn.steps}
-    assert steps >= {s.Let, s.Write, s.When, s.Offer, s.Take, s.Advance}
+    assert steps >= {s.Let, s.Write, s.When, s.Offer, s.Grant, s.Take, s.Advance}
     assert {d.kind for d in file.devices} == {"device", "family", "member", "overlay"}
     assert file.layouts and file.services and file.sources
 

@@ -1,0 +1,198 @@
+"""Frames that services say unasked: `Speaking(given, builder, frame).run()`.
+
+Each of a frame's headers is written whole, every byte of it: what the services say of its
+fields, 0 where none says anything. Zeros follow up to the shortest frame's end. Of several that
+want to speak the first does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metaos.ir.build import Builder
+from metaos.ir.program import Op
+from metaos.lower.accept import Accept, conjuncts
+from metaos.lower.headers import FieldAt, Given, Node
+from metaos.lower.known import fail
+from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
+from metaos.lower.values import Frame
+from metaos.pattern import syntax as s
+from metaos.pattern.spell import dotted
+
+LEAST = 60
+"""Bytes of the shortest frame, its check sequence left out. Source: IEEE Std 802.3-2018 §3.2.8."""
+
+Rule = tuple[s.Expr, Node]
+"""What a field is, and the service that says so."""
+
+
+def speakers(services: Sequence[s.Service]) -> tuple[s.Service, ...]:
+    """Those of the services that say something unasked."""
+    return tuple(x for x in services if x.speak is not None and x.speak.when is not None)
+
+
+class Speaking(Accept):
+    """Room for one frame: who speaks, what is said, and what is remembered of it."""
+
+    def __init__(self, given: Given, builder: Builder, frame: Frame) -> None:
+        super().__init__(given, builder, frame)
+        self.places: dict[str, Op] = {}
+        self.rules: dict[str, Rule] = {}
+        self.said: dict[str, Op] = {}
+        self.end = 0  # of the frame that is being said
+
+    def wants(self) -> Op:
+        """Whether any service wants to speak, as one bit."""
+        wanted = self.b.const(0, 1)
+        for service in speakers(self.given.services):
+            assert service.speak is not None and service.speak.when is not None
+            with self.b.at(service.speak.span):
+                one = self.truth(self.chain(service)[-1], service.speak.when)
+                wanted = self.b.or_(wanted, one)
+        return wanted
+
+    def run(self) -> tuple[Op, Op]:
+        """The gate of the frame that is said, and its length."""
+        rest, said, length = self.frame.gate, list[Op](), self.b.const(0, 32)
+        for service in speakers(self.given.services):
+            assert service.speak is not None and service.speak.when is not None
+            chain = self.chain(service)
+            self.end = chain[-1].end
+            with self.b.at(service.speak.span):
+                self.b.barrier()
+                wants = self.truth(chain[-1], service.speak.when)
+                gate = self.b.gate(rest, wants)
+                rest = self.b.gate(rest, self.b.not_(wants))
+                own = self.b.const(max(self.end, LEAST), 32)
+                mine = self.b.eq(gate, self.b.const(0, 64))
+                length = self.b.select(mine, own, length) if said else own
+                said.append(gate)
+                self.write(chain, gate)
+                self.keep(chain[-1], service.speak.keeps, gate)
+        result = said[0]
+        for gate in said[1:]:
+            result = self.b.gate_any(result, gate)
+        return result, length
+
+    def chain(self, service: s.Service) -> list[Node]:
+        """The services of a frame's headers, the outermost first."""
+        way, by_name = [service], {x.name: x for x in self.given.services}
+        while way[0].over in by_name:
+            way.insert(0, by_name[way[0].over])
+        chain: list[Node] = []
+        for one in way:
+            chain.append(self.node(one, chain[-1] if chain else None))
+        return chain
+
+    def write(self, chain: list[Node], gate: Op) -> None:
+        """All bytes of all headers."""
+        self.rules, self.said = {}, {}
+        for node in chain:
+            self.add_rules(node)
+        sources: dict[int, ByteSource] = {}
+        for node in chain:
+            if node.layout is not None:
+                self.header(node, node.layout, sources)
+        sources |= {at: ByteSource("constant", 0) for at in range(self.end, LEAST)}
+        rewrite = Rewrite(gate, chunks(sources))
+        rewrite.store(self.b, self.frame, rewrite.load(self.b, self.frame, self.places))
+
+    def add_rules(self, node: Node) -> None:
+        """What a service says of fields, its `where` first; the last word counts."""
+        for test in conjuncts(node.service.where):
+            match test:
+                case s.Binary(operator="==", left=left, right=value) if node.parent is not None:
+                    self.rules[self.field(node.parent, left).key] = value, node.parent
+        for asked in node.service.speak.fields if node.service.speak is not None else ():
+            path: s.Expr = s.Name(asked.path[0], asked.span)
+            for part in asked.path[1:]:
+                path = s.Member(path, part, asked.span)
+            self.rules[self.field(node, path).key] = asked.value, node
+
+    def field(self, node: Node, expression: s.Expr) -> FieldAt:
+        at = self.find(node, expression)
+        if at is None:
+            raise fail(expression.span, "E0437", f"no field '{dotted(expression)}'")
+        return at
+
+    def header(self, node: Node, layout: s.Layout, sources: dict[int, ByteSource]) -> None:
+        """The bytes of one header, those of fields that share a byte together."""
+        group: list[FieldAt] = []
+        for field in sorted(layout.fields, key=lambda x: -x.high):
+            group.append(FieldAt(node, field))
+            bits = sum(at.field.bits for at in group)
+            if bits % 8 == 0:
+                self.bytes_of(group, bits // 8, sources)
+                group = []
+
+    def bytes_of(self, group: list[FieldAt], size: int, sources: dict[int, ByteSource]) -> None:
+        """The bytes that some fields fill."""
+        start = group[0].first_bit // 8
+        rule = self.rules.get(group[0].key)
+        span = rule[0].span if rule is not None else None
+        if not any(at.key in self.rules for at in group):
+            sources |= {start + i: ByteSource("constant", 0) for i in range(size)}
+            return
+        mine = self.given.mine
+        if rule is not None and dotted(rule[0]) == "my.mac" and mine.unit is None:
+            sources |= {start + i: ByteSource("place", i, mine.mac, span) for i in range(size)}
+            return
+        if size > 8:
+            raise fail(group[0].field.span, "E0438", "what is said has 64 bits at most")
+        bits = 32 if size <= 4 else 64
+        whole = self.b.const(0, bits)
+        for at in group:
+            whole = self.b.shl(whole, self.b.const(at.field.bits, bits))
+            whole = self.b.or_(whole, self.spoken(at, bits))
+        sources |= wire_bytes(self.b, whole, start, size, span)
+
+    # -- what is said
+
+    def spoken(self, at: FieldAt, bits: int) -> Op:
+        """A field's number, in which bits above its own are 0."""
+        if at.key not in self.said:
+            rule = self.rules.get(at.key)
+            wide = 32 if at.field.bits <= 32 else 64
+            self.said[at.key] = self.b.const(0, wide)  # in its own sum it counts as 0
+            if rule is not None:
+                with self.b.at(rule[0].span):
+                    found = self.number(rule[1], rule[0], wide)
+                    mask = self.b.const((1 << at.field.bits) - 1, wide)
+                    self.said[at.key] = self.b.and_(found, mask)
+        return self.b.resize(self.said[at.key], bits)
+
+    def load(self, at: FieldAt) -> Op:
+        """A field of the frame that is being said, not of the one that came."""
+        return self.spoken(at, 32 if at.field.bits <= 32 else 64)
+
+    def number(self, node: Node, expression: s.Expr, bits: int) -> Op:
+        """A number of what is said."""
+        name, _, what = dotted(expression).rpartition(".")
+        if what == "length" and name.rpartition(".")[2] in ("payload", "message", "header"):
+            return self.b.const(self.stretch(node, name), bits)
+        match expression:
+            case s.Call(function="sum16", arguments=(s.Name(text="header"),)):
+                return self.b.resize(self.header_sum(node), bits)
+        return super().number(node, expression, bits)
+
+    def stretch(self, node: Node, name: str) -> int:
+        """Bytes of a service's `payload`, `message` or `header`."""
+        owner, _, what = name.rpartition(".")
+        whose = next((n for n in node.up() if n.service.name == owner), node) if owner else node
+        start = whose.end if what == "payload" else whose.start
+        return (whose.end if what == "header" else self.end) - start
+
+    def header_sum(self, node: Node) -> Op:
+        """The ones' complement sum of a header's 16-bit words. Source: RFC 1071 §1."""
+        assert node.layout is not None
+        total = self.b.const(0, 32)
+        for field in node.layout.fields:
+            op = self.spoken(FieldAt(node, field), 64)
+            op = self.b.shl(op, self.b.const(field.low % 16, 64))
+            for piece in range(0, field.bits + field.low % 16, 16):
+                word = self.b.resize(self.b.lshr(op, self.b.const(piece, 64)), 16)
+                total = self.b.add(total, self.b.zext(word, 32))
+        for _ in range(2):
+            high = self.b.lshr(total, self.b.const(16, 32))
+            total = self.b.add(self.b.and_(total, self.b.const(0xFFFF, 32)), high)
+        return total
