@@ -13,26 +13,12 @@ import pytest
 from metaos import console
 from metaos.errors import Exit, MetaosError
 from tests.boot.stub import emulator, stub_image
+from tests.command import START, metaos
 
 VERBS = (
     *("build", "probe", "show", "match", "config", "run", "test"),
     *("audit", "why", "trace", "patterns", "explain", "init", "doctor", "version", "clean"),
 )
-START = [sys.executable, "-c", "from metaos.cli import main; main()"]
-
-
-def metaos(
-    *arguments: str | Path, cwd: Path | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*START, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-        env=os.environ | more,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def test_help_names_every_verb() -> None:

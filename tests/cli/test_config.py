@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from metaos.probe.store import read_machine, write_machine
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 SYSTEM = 'name = "two"\naddress = "10.0.2.15/24"\nservices = ["banner", "arp", "udp.echo"]\n'

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from metaos.errors import Exit
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 CARD, MOVED = MACHINES / "pc-e1000.json", MACHINES / "pc-slot7.json"

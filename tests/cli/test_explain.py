@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from metaos.errors import Exit
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 
 
 def test_a_code_is_explained(tmp_path: Path) -> None:

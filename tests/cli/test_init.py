@@ -6,9 +6,9 @@ from pathlib import Path
 from metaos.errors import Exit
 from metaos.match.system import read_system
 from metaos.project import project
-from tests.cli.test_cli import metaos
 from tests.cli.test_diff_verb import CARD
 from tests.cli.test_patterns_show import QUIRK
+from tests.command import metaos
 
 FILES = ["metaos.toml", "patterns/README.md", "system.toml"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from metaos.errors import Exit
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 
 UGLY = 'source a  = "A" # @a 1\n'
 TIDY = 'source a = "A"  # @a 1\n'

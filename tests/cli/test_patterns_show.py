@@ -5,8 +5,8 @@ from pathlib import Path
 
 from metaos.errors import Exit
 from metaos.resources import PATTERNS
-from tests.cli.test_cli import metaos
 from tests.cli.test_diff_verb import MACHINES
+from tests.command import metaos
 
 TEXT = "console/vga_text.pattern"
 QUIRK = """\

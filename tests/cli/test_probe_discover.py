@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from metaos.errors import Exit
+from tests import command
 from tests.probe.tables import acpidump, madt, srat
 
-START = [sys.executable, "-c", "from metaos.cli import main; main()"]
 LOG = Path(__file__).parent.parent / "probe" / "data" / "pc-e1000.txt"
 
 
 def metaos(
     cwd: Path, *words: str, given: str = "", path: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*START, *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-        input=given,
-        env=None if path is None else {"PATH": path},
-    )
+    """The command in a folder; `path` is all of its environment."""
+    environment = None if path is None else {"PATH": path}
+    return command.metaos(*words, cwd=cwd, given=given, environment=environment)
 
 
 def test_the_image_is_written_whole(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -27,6 +25,7 @@ from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse
 from metaos.pattern.patterns import Patterns, load, resolve
 from metaos.pattern.spell import walk
+from tests.command import metaos
 from tests.fake import i8254x, ne2000
 from tests.model.frames import frames
 
@@ -212,8 +211,7 @@ def test_a_name_that_is_none_is_a_usage_error() -> None:
 
 @pytest.mark.parametrize(("name", "code"), [("pic8259", 0), ("i8254y", 2)])
 def test_the_verb(name: str, code: int) -> None:
-    command = [sys.executable, "-m", "metaos", "patterns", "test", "--json", name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = metaos("patterns", "test", "--json", name)
     assert done.returncode == code, done.stderr
     if not code:
         (one,) = json.loads(done.stdout)["tested"]

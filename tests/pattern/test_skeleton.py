@@ -21,7 +21,7 @@ from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.skeleton import Bar, Wanted, pytest_text, skeleton, template
 from metaos.probe.machine import Machine, Origin, Unknown
 from metaos.probe.store import read_machine
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 
 MACHINE_FILE = Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json"
 CLASSES = ("general", "console", "net.ethernet")

@@ -10,7 +10,7 @@ import pytest
 from metaos import cli_trace
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import pack_image, write_image
-from tests.cli.test_cli import metaos
+from tests.command import metaos
 from tests.trace.conftest import MACHINES, Built
 
 
