@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from metaos.lower.known import fail
-from metaos.lower.rows import FULL
+from metaos.lower.row import FULL
 from metaos.lower.work import GENERATED
 from metaos.probe.header import BARS, ROM_INDEX, ROMS
 from metaos.probe.machine import Bar, BarKind, Function

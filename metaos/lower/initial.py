@@ -13,6 +13,9 @@ from metaos.pattern import syntax as s
 MOST_RUNS = 4
 """Fills that one word of a table's elements may take: each is an entry of the loader's list."""
 
+FAR = 1 << 16
+"""How far apart a fill's values cannot be."""
+
 
 def fills(
     device: DevicePlan,
@@ -80,7 +83,7 @@ class _Words:
             raise fail(self.initial.span, "E0482", text, f"at most {MOST_RUNS}")
         for start, end in runs:
             first, step = values[start], values[start + 1] - values[start] if end > start + 1 else 0
-            if not 0 <= step < 1 << 16:
+            if not 0 <= step < FAR:
                 text = f"initial values {step} apart: at most 65535"
                 raise fail(self.initial.span, "E0483", text)
             if first or step or symbol:
@@ -96,7 +99,8 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
             numbers[end] - numbers[end - 1] == numbers[start + 1] - numbers[start]
         ):
             end += 1
-        if end == start + 2 < len(numbers) and numbers[start] != numbers[start + 1]:
+        step = numbers[end - 1] - numbers[start]
+        if end == start + 2 and step and (end < len(numbers) or not 0 <= step < FAR):
             end = start + 1  # two numbers that do not go on are no stretch
         found.append((start, end))
         start = end

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from metaos.lower.known import fail, kept_field
 from metaos.lower.plan import DevicePlan, plan
-from metaos.lower.rows import Cell, RowLowering, config_address
+from metaos.lower.row import Cell
+from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.text import Texts
 from metaos.match.bind import Binding, bind_devices
 from metaos.pattern import syntax as s

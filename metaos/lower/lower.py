@@ -33,7 +33,7 @@ from metaos.lower.platform import (
     memory_rows,
     sequence_rows,
 )
-from metaos.lower.rows import Row
+from metaos.lower.row import Row
 from metaos.lower.services import Services
 from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
 from metaos.lower.text import (

@@ -9,8 +9,9 @@ from metaos.link.manifest import PortRange
 from metaos.link.parts import PHASES, Fill, Place, Window
 from metaos.lower.clock import BEGINS, EVERY, NOW, Ticks, times_told
 from metaos.lower.initial import fills
+from metaos.lower.loops import COUNT
 from metaos.lower.plan import DevicePlan, TablePlan
-from metaos.lower.rows import Row
+from metaos.lower.row import Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
 from metaos.lower.work import GENERATED, MEMORY, Work, clock_of
@@ -42,6 +43,9 @@ def device_places(work: Work, guard_rows: Iterable[Row]) -> None:
     used = _used(work)
     in_guard = {cell.symbol for row in guard_rows for cell in (row.place, row.value)}
     used |= in_guard
+    if COUNT in used:
+        phases: tuple[str, ...] = ("guard", "init")
+        work.places.append(Place(COUNT, PLATFORM, 4, 4, True, (), GENERATED, phases))
     consoles = work.consoles()
     for device in work.plans:
         phases = ("steady", "report") if device in consoles else ("init", "steady")

@@ -9,7 +9,8 @@ from metaos.link.parts import Window
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan
-from metaos.lower.rows import FULL, Cell, Row, RowLowering, config_address
+from metaos.lower.row import FULL, Cell, Row
+from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work

@@ -1,54 +1,25 @@
-"""Sequences and guards to rows: what a stepper reads, one row a turn.
-
-A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem8, mem16, mem32,
-config, port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found
-go where `value` says; keep8 and keep16 store fewer), put (what lies where `value` says is
-written). A test passes when `(found - value) & mask == 0`, which for a value within the mask is
-equality under the mask, and for mask 0x80000000 is "at least value". An `unlike` passes when a test
-would not.
-"""
+"""Sequences and guards to rows: what a stepper reads, one row a turn (`metaos.lower.row`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.errors import Span
 from metaos.link.parts import shifted
 from metaos.lower.known import fail
+from metaos.lower.loops import joined
 from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan
+from metaos.lower.row import FULL, Cell, Row
 from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
+from metaos.pattern.repeats import iterations
 
-FULL = 0xFFFF_FFFF
 ROW_TESTS = {"==": "test", "!=": "unlike"}
 """What `await` and `expect` compare by, and the kind of row that does it."""
 HALVES = (16, 32)
 """By how many bits an address is shifted where a device takes it in two parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A 32-bit number of a row: a constant, or the address of `symbol` plus it."""
-
-    value: int
-    symbol: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row. `limit` in nanoseconds: 0 for one that must pass at once; `site` its text."""
-
-    kind: str
-    place: Cell
-    value: Cell
-    mask: int
-    limit: int
-    site: int
-    device: str
-    span: Span
-    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +60,8 @@ class RowLowering:
                     for member in self.lists.get(name, ()):
                         inner = {f"{name}.{k}": v for k, v in member.items()}
                         result += self._with({**self.names, **inner}).lower(body)
+                case s.Repeat():
+                    result += joined([self.lower(body) for body in iterations(row)], row.span)
                 case s.Write() if self._given(row.given):
                     result += self._write(row)
                 case s.Touch(register=register) if self._given(row.given):
@@ -173,6 +146,9 @@ class RowLowering:
         return Row(kind, place, value, mask, limit, site, self.plan.address, span, where)
 
     def _write(self, row: s.Write) -> list[Row]:
+        bit = self._bit(row)
+        if bit is not None:
+            return [bit]
         kept = self._part(row.target)
         field = self._table_field(row.target)
         if field is not None and self._reads_register(row.value):
@@ -183,6 +159,8 @@ class RowLowering:
         register, place, space = self._register(row.target)
         given = self._part(row.value)
         facts = self._facts(register, row.value, row.given)
+        if field is not None and given is not None and given.known is None:
+            return [self._copy(row, given, place, register.bits)]
         if given is None or given.known is not None:
             value = Cell(given.known or 0) if given else self._value(register, row.value)
             return [self._row(f"{space}.write", place, value, row.span, facts=facts)]
@@ -190,6 +168,40 @@ class RowLowering:
             text = f"{given.bits} bits of a state are no {register.bits} bits of a register"
             raise fail(row.value.span, "E0464", text, "name as many bits as the register has")
         return [self._row(f"{space}.put", place, given.place, row.span, facts=facts)]
+
+    def _copy(self, row: s.Write, given: Part, to: Cell, bits: int) -> Row:
+        """Bits of a state are read and kept in a table in RAM."""
+        if given.bits != bits:
+            text = f"{given.bits} bits of a state are no {bits} bits of a field"
+            raise fail(row.value.span, "E0464", text, "name as many bits as the field has")
+        action = "keep" if bits == 32 else f"keep{bits}"
+        return self._row(f"mem{bits}.{action}", given.place, to, row.span)
+
+    def _bit(self, row: s.Write) -> Row | None:
+        """One bit of a register becomes one bit of a state; None for any other row."""
+        match row.target:
+            case s.Index(of=s.Name(text=text), index=index) if text in self.plan.states:
+                state, number = self.plan.states[text], self._number(index)
+            case _:
+                return None
+        known = self.plan.folded.get(text)
+        if known is not None:
+            return self._unit_test(row, known >> number & 1)
+        node = row.value.of if isinstance(row.value, s.Member) else row.value
+        register, place, space = self._register(node)
+        field = self._field(register, row.value)
+        fits = 0 <= number < state.bits and not state.count and not state.scale
+        if field is None or field.bits != 1 or not fits or state.storage < 16:
+            text = "one bit of a register is kept in one bit of a state of 16 bits or more"
+            raise fail(row.span, "E0464", text)
+        return replace(
+            self._row(
+                f"{space}.bit", place, Cell(number // 16 * 2, state.symbol), row.span,
+                facts=self._facts(register, row.given),
+            ),
+            aside=number % 16,
+            bits=1 << field.low,
+        )  # fmt: skip
 
     def _reads_register(self, node: s.Expr) -> bool:
         of = node.of if isinstance(node, s.Member | s.Index) else node

@@ -17,7 +17,8 @@ from metaos.ir.program import ABSOLUTE, Op, Program
 from metaos.link.parts import Datum, DatumLine
 from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
-from metaos.lower.rows import FULL, Cell, Row
+from metaos.lower.loops import COUNT
+from metaos.lower.row import FULL, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 from metaos.told import facts_of
 
@@ -56,6 +57,7 @@ MEMORY = ("mem8", "mem16", "mem32")
 PORTS = ("port8", "port16", "port32")
 SPACES = (*MEMORY, *PORTS)
 CONFIG = "config"
+LOOP = "mem8.loop"
 KINDS = (
     *(f"{space}.{action}" for space in SPACES for action in ("write", "test", "keep")),
     "config.write",
@@ -68,6 +70,8 @@ KINDS = (
     *(f"{space}.put" for space in PORTS),
     *(f"{CONFIG}.{action}" for action in ("keep", *(f"keep{bits}" for bits in KEPT), "put")),
     *(f"{space}.unlike" for space in (*SPACES, CONFIG)),
+    LOOP,
+    *(f"{space}.{action}" for action in ("flip", "bit") for space in SPACES),
 )
 """What a row can be; where two are as frequent, the earlier has the smaller number."""
 
@@ -110,8 +114,8 @@ def _columns(
         "place": [r.place for r in rows],
         "value": [r.value for r in rows],
         "mask": [Cell(r.mask) for r in rows],
-        "limit": [Cell(ticks.of(r.limit) if ticks else 0) for r in rows],
-        "site": [Cell(r.site) for r in rows],
+        "limit": [Cell(ticks.of(r.limit) if ticks and r.limit else r.bits) for r in rows],
+        "site": [Cell(r.site or r.aside) for r in rows],  # a row that has both is none
         "kind": [Cell(_code(kinds, r.kind)) for r in rows],
     }
     columns, offset = {}, 0
@@ -139,7 +143,7 @@ def keeping(bits: int) -> tuple[str, ...]:
 
 def _reading(space: str) -> tuple[str, ...]:
     """The kinds of rows that read a place of `space`."""
-    actions = ("test", "unlike", "keep", *(f"keep{bits}" for bits in KEPT))
+    actions = ("test", "unlike", "bit", "loop", "keep", *(f"keep{bits}" for bits in KEPT))
     return tuple(f"{space}.{action}" for action in actions)
 
 
@@ -247,7 +251,7 @@ class _Stepper:
         b = self.b
         self.at = b.zext(b.load(32, CURSOR), 64)
         self.kind = self.column("kind")
-        self.place, self.value = self.column("place"), self.column("value")
+        self.place, self.value = self.column("place"), self.flipped(self.column("value"))
         b.store(self.place, FAULT, FAULT_WORDS["place"])  # what a report shows
         b.store(self.value, FAULT, FAULT_WORDS["wanted"])
         b.store(self.column("site"), FAULT, FAULT_SITE)
@@ -256,7 +260,8 @@ class _Stepper:
         unlike = self.is_kind(*(k for k in KINDS if k.endswith(".unlike")))
         passed = passed if unlike is None else b.xor(passed, unlike)
         late = self.late(passed)
-        step = b.select(passed, b.const(self.stride, 32), b.const(0, 32))
+        again = self.is_kind(LOOP)
+        step = b.select(passed, b.const(self.stride, 32), self.back(again, passed, found))
         cursor = b.add(b.trunc(self.at, 32), step)
         done = b.eq(cursor, b.const(self.stride * self.count, 32))
         zero = b.const(0, 32)
@@ -264,8 +269,40 @@ class _Stepper:
         here, onward = b.address(f"root.{self.phase}"), b.address(f"root.{then}")
         forward = b.select(done, onward, here)
         stay = b.select(late, b.address("root.report"), here)
+        if again is not None:
+            stay = b.select(again, here, stay)
         b.store(b.select(passed, forward, stay), NEXT)
         return b.finish()
+
+    def flipped(self, value: Op) -> Op:
+        """The row's value in this round of a loop."""
+        b, kinds = self.b, tuple(k for k in self.kinds if k.endswith(".flip"))
+        flips = self.is_kind(*kinds)
+        if flips is None:
+            return value
+        with b.at(self.span(*kinds)):
+            bit = b.and_(b.lshr(self.column("limit"), self.rounds()), b.const(1, 32))
+            bit = b.select(flips, bit, b.const(0, 32))
+            return b.xor(value, b.and_(self.column("site"), b.sub(b.const(0, 32), bit)))
+
+    def rounds(self) -> Op:
+        """How many rounds of the loop are still to come."""
+        return self.b.zext(self.b.load(8, COUNT), 32)
+
+    def back(self, again: Op | None, passed: Op, rounds: Op) -> Op:
+        """How far the cursor goes where the row has not passed: to a loop's first row, or nowhere.
+
+        A round less is to come then; after the last it is 0, as it is outside of loops.
+        """
+        b, stay = self.b, self.b.const(0, 32)
+        if again is None:
+            return stay
+        with b.at(self.span(LOOP)):
+            left = b.select(passed, stay, b.sub(rounds, b.const(1, 32)))
+            at = b.select(again, b.zext(self.place, 64), b.address(SPARE))
+            b.store(b.trunc(left, 8), ABSOLUTE, 0, (at,))
+            rows = b.mul(self.column("site"), b.const(-self.stride & FULL, 32))
+            return b.select(again, rows, stay)
 
     def access(self) -> Op:
         """Do the row's access; what was found, 0 for a write.
@@ -277,9 +314,10 @@ class _Stepper:
         address = b.zext(self.place, 64)
         found = b.const(0, 32)
         for bits in WIDTHS:
-            write = self.is_kind(f"mem{bits}.write")
+            writing = (f"mem{bits}.write", f"mem{bits}.flip")
+            write = self.is_kind(*writing)
             if write is not None:
-                with b.at(self.span(f"mem{bits}.write")):
+                with b.at(self.span(*writing)):
                     at = b.select(write, address, spare)
                     b.store(b.trunc(self.value, bits), ABSOLUTE, 0, (at,), ordered=True)
         for bits in WIDTHS:
@@ -294,6 +332,7 @@ class _Stepper:
         found = self.cpuid(found)
         for bits in (*KEPT, 32):
             self.keep(found, bits)
+        self.keep_bit(found)
         return found
 
     def keep(self, found: Op, bits: int) -> None:
@@ -304,6 +343,24 @@ class _Stepper:
             if keep is not None:
                 at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
                 b.store(b.trunc(found, bits), ABSOLUTE, 0, (at,))
+
+    def keep_bit(self, found: Op) -> None:
+        """One bit found becomes one bit of 16: the row's number plus the rounds to come."""
+        b, kinds = self.b, tuple(k for k in self.kinds if k.endswith(".bit"))
+        keep = self.is_kind(*kinds)
+        if keep is None:
+            return
+        with b.at(self.span(*kinds)):
+            zero = b.const(0, 32)
+            at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
+            number = self.column("site")
+            if LOOP in self.kinds:
+                number = b.add(number, self.rounds())
+            bit = b.shl(b.const(1, 32), b.and_(number, b.const(15, 32)))
+            others = b.and_(b.zext(b.load(16, ABSOLUTE, 0, (at,)), 32), b.not_(bit))
+            held = b.ne(b.and_(found, self.column("limit")), zero)
+            one = b.or_(others, b.select(held, bit, zero))
+            b.store(b.trunc(one, 16), ABSOLUTE, 0, (at,))
 
     def span(self, *names: str) -> Span:
         """The first row of these kinds: the rule that wants the code; else the first row."""
@@ -333,9 +390,9 @@ class _Stepper:
         ]
         reads = False
         for space, bits, where in moves:
-            writing = (f"{space}.write", f"{space}.put")
+            writing = (f"{space}.put", f"{space}.write", f"{space}.flip")
             reading = _reading(space)
-            write, put, test = (self.is_kind(*k) for k in (writing, writing[1:], reading))
+            write, put, test = (self.is_kind(*k) for k in (writing, writing[:1], reading))
             if write is not None:
                 with b.at(self.span(*writing)):
                     wanted = b.address(FAULT, FAULT_WORDS["wanted"])

@@ -15,7 +15,7 @@ import msgspec
 from metaos.emit.code import Code
 from metaos.errors import MetaosError
 from metaos.lower.lower import Lowered
-from metaos.lower.rows import Row
+from metaos.lower.row import Row
 from metaos.lower.stepper import PLATFORM
 from metaos.match.changes import SETTINGS, Change, Kind, changes
 from metaos.match.serves import Made, Obstacle, device_of, differing, obstacles

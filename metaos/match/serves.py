@@ -17,7 +17,7 @@ from metaos.emit.features import REGISTERS
 from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.lower.lower import Lowered
-from metaos.lower.rows import FULL, Row
+from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY

@@ -6,7 +6,7 @@ file is no difference of the machines if the file says that it does not know it.
 
 from __future__ import annotations
 
-from metaos.lower.rows import Row
+from metaos.lower.row import Row
 from metaos.lower.work import MEMORY
 from metaos.probe.machine import Function, Machine, Unknown, unknown_fact
 

@@ -10,6 +10,7 @@ from metaos.pattern import syntax as s
 from metaos.pattern.check_facts import initial_values
 from metaos.pattern.check_steps import INIT
 from metaos.pattern.patterns import Pattern, Patterns
+from metaos.pattern.repeats import unrolled
 from metaos.pattern.report import Report
 from metaos.pattern.spell import spell, walk
 
@@ -131,10 +132,12 @@ def _set_by_init(pattern: Pattern, state: s.State) -> int:
     """The bits of a state that `init` surely writes, as a mask."""
     mask = 0
     init = [q for q in pattern.of(s.Sequence) if q.name == INIT]
-    for row in init[-1].rows if init else ():
+    for row in unrolled(init[-1].rows) if init else ():
         if not isinstance(row, s.Write) or row.guard is not None or row.given is not None:
             continue
         match row.target:
+            case s.Index(of=s.Name(text=state.name), index=s.Number(value=bit)):
+                mask |= 1 << min(max(bit, 0), 64)
             case s.Name(text=state.name):
                 mask = (1 << state.bits) - 1
             case s.Slice(of=s.Name(text=state.name), high=s.Number(value=a), low=s.Number(value=b)):

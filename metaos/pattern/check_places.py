@@ -184,7 +184,7 @@ def _range(field: s.Field) -> str:
 
 
 def overlaps(file: s.File, report: Report) -> None:
-    """Two registers share an offset only as `ro` and `wo`, or on different pages."""
+    """Two registers share bytes only as `ro` and `wo`, or on different pages."""
     for scope in _scopes(file):
         groups: dict[tuple[str, str], list[tuple[s.Register, int]]] = {}
         for block in scope.items:
@@ -198,12 +198,12 @@ def overlaps(file: s.File, report: Report) -> None:
 
 def _apart(group: list[tuple[s.Register, int]], report: Report) -> None:
     ordered = sorted(group, key=lambda entry: (entry[0].offset, entry[0].span.line))
-    for number, (register, size) in enumerate(ordered):
+    for number, (register, _) in enumerate(ordered):
         for other, other_size in reversed(ordered[:number]):
             if other.offset + other_size * other.count <= register.offset:
                 continue
             later, first = sorted((register, other), key=lambda r: r.span.line, reverse=True)
-            if register.name != other.name and not _may_share(register, other, size, other_size):
+            if register.name != other.name and not _may_share(register, other):
                 report.say(
                     "E0215", f"'{later.name}' overlaps '{first.name}' at {first.offset:#06x}, "
                     f"line {first.span.line}", report.word(later.span, later.name),
@@ -212,14 +212,14 @@ def _apart(group: list[tuple[s.Register, int]], report: Report) -> None:
                 break
 
 
-def _may_share(a: s.Register, b: s.Register, size: int, other_size: int) -> bool:
+def _may_share(a: s.Register, b: s.Register) -> bool:
+    """One is only read and the other only written, or they are on different pages."""
     if a.page and b.page and a.page[:2] == b.page[:2] and a.page[2] != b.page[2]:
         return True
-    same = (a.offset, a.count, size) == (b.offset, b.count, other_size)
     kinds = {a.access, b.access}
-    return same and len(kinds & READABLE) == 1 and bool(kinds - READABLE) and not kinds & {
-        "rw", "rw1s", "rw1c"
-    }  # fmt: skip
+    return (
+        len(kinds & READABLE) == 1 and len(kinds & WRITABLE) == 1 and kinds <= READABLE ^ WRITABLE
+    )
 
 
 # ---- tables, states, constants ------------------------------------------------------------

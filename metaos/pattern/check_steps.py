@@ -17,6 +17,7 @@ from metaos.pattern.check_places import ACCESS_KINDS, READABLE, WRITABLE
 from metaos.pattern.check_texts import message
 from metaos.pattern.pages import Page, Pages, Selected, merged, selects, turned, unreachable
 from metaos.pattern.patterns import Pattern
+from metaos.pattern.repeats import iteration
 from metaos.pattern.spell import spell, walk
 from metaos.pattern.widths import Typer
 
@@ -156,6 +157,8 @@ class Flow:
                     self.touch(row)
                 case s.Each():
                     self.each(row)
+                case s.Repeat():
+                    self.repeat(row)
 
     def each(self, row: s.Each) -> None:
         members = k.LISTS.get(row.name)
@@ -171,6 +174,17 @@ class Flow:
         del self.typer.names[row.name]
         if before is not None:
             self.typer.names[row.name] = before
+
+    def repeat(self, row: s.Repeat) -> None:
+        """The first round and the last: an index is a constant there, and at its ends."""
+        if row.name in self.typer.names:
+            at = self.typer.report.word(row.span, row.name)
+            self.typer.say("E0210", f"'{row.name}' is named already, by the device", at)
+            return
+        found = self.typer.report.count
+        for number in (row.first, row.last):
+            if self.typer.report.count == found:  # else it is said of another number already
+                self.rows(iteration(row, number))
 
     def test(self, row: s.Await | s.Expect) -> None:
         """A row waits for a register or its field to be a number."""
@@ -311,6 +325,8 @@ class Flow:
         if isinstance(target, s.Slice):
             self.write_slice(target, value)
             return
+        if isinstance(target, s.Index) and not self.in_turn and self.bit(target, value):
+            return
         if isinstance(target, s.Member):
             of = self.typer.kind(target.of, use=False)
             if isinstance(of, k.Reg):
@@ -369,6 +385,14 @@ class Flow:
         self.typer.fits(value, part.bits, spell(target))
         known = value.value if isinstance(value, s.Number) else None
         self.turned((name, part.name), known, target, always)
+
+    def bit(self, target: s.Index, value: s.Expr) -> bool:
+        """Whether a row keeps one bit of a register in one bit of a state."""
+        of = self.typer.names.get(target.of.text) if isinstance(target.of, s.Name) else None
+        if isinstance(of, k.Var):
+            self.typer.kind(target)
+            self.typer.fits(value, 1, spell(target))
+        return isinstance(of, k.Var)
 
     def write_slice(self, target: s.Slice, value: s.Expr) -> None:
         of = self.typer.kind(target.of, use=False)

@@ -227,7 +227,7 @@ def _spaced(words_: Sequence[Token], start: int, end: int) -> str:
 def _space(words_: Sequence[Token], number: int, brackets: int) -> bool:
     """Whether a space stands before a word; `brackets` is how many `[` are open."""
     word, before = words_[number], words_[number - 1]
-    if word in (",", ")", "]", ".", "'") or before in ("(", "[", ".", "@", "~", "!"):
+    if word in (",", ")", "]", ".", "..", "'") or before in ("(", "[", ".", "..", "@", "~", "!"):
         return False
     if word == "[" or (word == "(" and before.type == "NAME"):
         return False

@@ -14,10 +14,13 @@ from metaos.errors import MetaosError, Problem, Source, Span
 from metaos.pattern import syntax as s
 from metaos.pattern.nodes_fake import FakeNodes
 from metaos.pattern.numbers import number, short
+from metaos.pattern.repeats import rows_made
 
 MAX_BITS = 8 * 65_536
 SAID = 10_000_000_000
 """How long, in nanoseconds, a frame is waited for that comes unasked, where nothing is said."""
+MAX_REPEATED = 4_096
+"""Rows that a `repeat` may make, before those that are alike are joined."""
 NANOSECONDS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -204,6 +207,13 @@ class Nodes(FakeNodes):
 
     def each(self, meta: Any, c: list[Any]) -> s.Row:
         return s.Each(str(c[0]), tuple(c[1:]), self.span(meta))
+
+    def repeat(self, meta: Any, c: list[Any]) -> s.Row:
+        row = s.Repeat(str(c[0]), self.value(c[1]), self.value(c[2]), tuple(c[3:]), self.span(meta))
+        most, made = MAX_REPEATED, rows_made((row,), MAX_REPEATED)
+        if made > most:
+            raise self.error("E0009", f"more than {most} rows are too many", self.span(meta))
+        return row
 
     def run(self, meta: Any, c: list[Any]) -> s.Row:
         return s.Run(c[0][0], self.span(meta))

@@ -73,6 +73,9 @@ class _Runs:
 
     def rows(self, rows: tuple[s.Row, ...]) -> Iterator[s.Row]:
         for row in rows:
+            if isinstance(row, s.Each | s.Repeat):
+                yield replace(row, body=tuple(self.rows(row.body)))
+                continue
             if not isinstance(row, s.Run):
                 yield row
                 continue
@@ -112,7 +115,7 @@ def _instance(part: s.Part, use: s.Use) -> Iterator[s.Item]:
     for name in _declared(part):
         names[name] = s.Name(f"{use.name}.{name}", use.span)
     for item in part.items:
-        yield _named(_replaced(item, names), names)
+        yield _named(replaced(item, names), names)
 
 
 def _named(item: Any, names: Mapping[str, s.Expr]) -> Any:
@@ -137,12 +140,14 @@ def _named(item: Any, names: Mapping[str, s.Expr]) -> Any:
     return replace(item, name=new(item.name))
 
 
-def _replaced(node: Any, names: Mapping[str, s.Expr]) -> Any:
+def replaced(node: Any, names: Mapping[str, s.Expr]) -> Any:
     """The node with names replaced by expressions; each keeps its own place."""
+    if isinstance(node, tuple):
+        return tuple(replaced(x, names) for x in node)
     if isinstance(node, s.Name):
         found = names.get(node.text)
         return replace(found, span=node.span) if found is not None else node
-    return _each(node, lambda inner: _replaced(inner, names))
+    return changed(node, lambda inner: replaced(inner, names))
 
 
 def _qualified(node: Any, uses: Mapping[str, frozenset[str]]) -> Any:
@@ -150,22 +155,22 @@ def _qualified(node: Any, uses: Mapping[str, frozenset[str]]) -> Any:
     match node:
         case s.Member(of=s.Name(text=use), name=name) if name in uses.get(use, ()):
             return s.Name(f"{use}.{name}", node.span)
-    return _each(node, lambda inner: _qualified(inner, uses))
+    return changed(node, lambda inner: _qualified(inner, uses))
 
 
-def _each(node: Any, change: Callable[[Any], Any]) -> Any:
+def changed(node: Any, change: Callable[[Any], Any]) -> Any:
     """The node with every node directly inside it changed."""
     if isinstance(node, tuple):
-        return tuple(_each(x, change) if isinstance(x, tuple) else _leaf(x, change) for x in node)
+        return tuple(changed(x, change) if isinstance(x, tuple) else _leaf(x, change) for x in node)
     if not is_dataclass(node) or isinstance(node, Span):
         return node
-    changed = {}
+    made = {}
     for field in fields(node):
         old = getattr(node, field.name)
-        new = _each(old, change) if isinstance(old, tuple) else _leaf(old, change)
+        new = changed(old, change) if isinstance(old, tuple) else _leaf(old, change)
         if new is not old:
-            changed[field.name] = new
-    return replace(node, **changed) if changed else node  # type: ignore[type-var]
+            made[field.name] = new
+    return replace(node, **made) if made else node  # type: ignore[type-var]
 
 
 def _leaf(node: Any, change: Callable[[Any], Any]) -> Any:

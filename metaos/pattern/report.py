@@ -30,6 +30,11 @@ class Report:
         return any(key[:2] == (code, span) for key in self._found)
 
     @property
+    def count(self) -> int:
+        """How many problems were found."""
+        return len(self._found)
+
+    @property
     def many(self) -> bool:
         """So much is wrong that hints and pairs are not looked for any more."""
         return len(self._found) > MANY

@@ -305,6 +305,17 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """The rows inside once for each number from `first` to `last`, both included, by its name."""
+
+    name: str
+    first: int
+    last: int
+    body: tuple[Row, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The rows of a part's sequence, by its name."""
 
@@ -312,7 +323,7 @@ class Run:
     span: Span
 
 
-Row = Write | Await | Expect | Touch | Each | Run
+Row = Write | Await | Expect | Touch | Each | Repeat | Run
 
 # ---- declarations ---------------------------------------------------------------------
 

@@ -247,6 +247,17 @@ def _bit_test(p: Processor, operands: Any) -> None:
     p.set_flags(C=a >> (b % bits) & 1, S=None, O=None)
 
 
+def _bit_change(f: Callable[[int, int], int]) -> Rule:
+    """BTS, BTR, BTC of a register: `f` has the number and the bit's mask."""
+
+    def rule(p: Processor, operands: Any) -> None:
+        bits, a, b = _pair(p, operands)
+        p.set_flags(C=a >> (b % bits) & 1, S=None, O=None)
+        p.write(operands[0], f(a, 1 << b % bits))
+
+    return rule
+
+
 def _swap(p: Processor, operands: Any) -> None:
     p.write(operands[0], swap_bytes(p.read(operands[0]), operands[0].size * 8))
 
@@ -327,6 +338,8 @@ RULES: dict[str, Rule] = {
     "sarx": _plain_shift(lambda a, n, bits: _signed(a, bits) >> n),
     "rorx": _plain_shift(lambda a, n, bits: _rotated(a, -n, bits)),
     "imul": _multiply, "mul": _multiply_wide, "bt": _bit_test,
+    "bts": _bit_change(lambda a, m: a | m), "btr": _bit_change(lambda a, m: a & ~m),
+    "btc": _bit_change(lambda a, m: a ^ m),
     "in": _in, "out": _out, "cpuid": _cpuid,
     "nop": _nothing, "jmp": _nothing, "mfence": _nothing, "lfence": _nothing, "sfence": _nothing,
     **{f"cmov{c}": _select(c) for c in CONDITIONS},

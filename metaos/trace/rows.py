@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from metaos.emit.features import REGISTERS
 from metaos.ir.evaluate import ones
 from metaos.link.image import Image
+from metaos.lower.loops import COUNT, WORD
 from metaos.lower.lower import unit_facts
-from metaos.lower.rows import FULL, Row
+from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import CURSOR, ConfigAccess, stepped
 from metaos.lower.text import FAULT, FAULT_SIZE, FAULT_WORDS, REPORT, TEXT_SIZE
 from metaos.lower.work import MEMORY
@@ -28,6 +29,8 @@ from metaos.trace.records import RowDone
 
 _TRIES = 2
 """Turns that a row is given: nothing that a device answers changes."""
+_MOST_ROWS = 1 << 16
+"""More than any image does, with those of loops each time."""
 _KIB = 1024
 TESTS = ("test", "unlike")
 
@@ -89,17 +92,22 @@ class Rows:
             bench.ram[MEMORY].write(0, 32, high_memory(self._machine) // _KIB)
         follower = self._follower(bench, pins)
         named = self._made.guard if phase == "guard" else self._made.lowered.init_rows
-        done: list[RowDone] = []
-        for number, row in enumerate(stepped(named), 1):
+        rows, done = stepped(named), list[RowDone]()
+        stride = self._image.manifest.symbol(f"rows.{phase}").size // len(rows) or 1
+        for _ in range(_MOST_ROWS):  # a loop's rows come again
+            number = self._cursor(bench) // stride + 1
+            row = rows[number - 1]
             source = self._answer(row, bench, pins)
             for _ in range(_TRIES):
                 before = self._cursor(bench)
                 turn = follower.turn(number)
                 leads = turn.phase
-                passed = leads not in (phase, "report") or self._cursor(bench) != before
+                moved = self._cursor(bench) != before
+                passed = leads not in (phase, "report") or moved
                 if passed or leads == "report":
                     break
-            done.append(self._record(row, number, source, passed, bench, len(turn.steps)))
+            if all(d.number != number for d in done):
+                done.append(self._record(row, number, source, passed, bench, len(turn.steps)))
             if leads == "report":
                 return tuple(done), f"row {number} does not pass: report", self._fault(bench)
             if not passed:
@@ -128,7 +136,7 @@ class Rows:
     def _answer(self, row: Row, bench: Bench, pins: Mapping[Register, Bits]) -> str:
         """Have the row's register answer, and say from where."""
         space, _, action = row.kind.partition(".")
-        if action in ("write", "put"):
+        if action in ("write", "flip", "put"):
             return ""
         if space == "config":
             pinned = ("config", row.place.value & ~3) in pins
@@ -138,13 +146,23 @@ class Rows:
         register = self._register(row, bench)
         located = bench.atlas.find(register[1], 1) if register[0] == "memory" else None
         if located is not None and located.symbol.kind == "place":
-            return ""
+            return self._completed(row, register[1], bench)
         wanted, source = Bits(row.value.value, row.mask), "assumed"
-        if action not in TESTS:
+        if action == "bit":
+            wanted, source = self._bit(row, bench)
+        elif action not in TESTS:
             wanted, source = self._kept(row)
         pin = pins.get(register, NO_BITS)
         bench.answers.fixed[register] = wanted.and_then(pin)
         return "--set" if pin.mask & (row.mask or FULL) else source
+
+    def _completed(self, row: Row, at: int, bench: Bench) -> str:
+        """Have a device write into RAM what a row waits for."""
+        if not row.limit:
+            return ""
+        held = bench.memory.read(at, 32)
+        bench.poke(at, (held & ~row.mask | row.value.value & row.mask).to_bytes(4, "little"))
+        return "assumed"
 
     def _kept(self, row: Row) -> tuple[Bits, str]:
         """What a row keeps in a state: its part of a unit fact that the machine file has."""
@@ -156,6 +174,13 @@ class Rows:
                     return Bits(value & FULL, FULL), "machine file"
         return Bits(0, FULL), "assumed"
 
+    def _bit(self, row: Row, bench: Bench) -> tuple[Bits, str]:
+        """The bit that a row keeps in this round of a loop."""
+        held, source = self._kept(row)
+        rounds = bench.memory.read(bench.symbols[COUNT], 32) if COUNT in bench.symbols else 0
+        one = held.value >> (row.aside + rounds) % WORD & 1
+        return Bits(row.bits * one, row.bits), source
+
     def _register(self, row: Row, bench: Bench) -> Register:
         at = row.place.value + (bench.symbols[row.place.symbol] if row.place.symbol else 0)
         return ("port" if row.kind.startswith("port") else "memory"), at
@@ -166,7 +191,7 @@ class Rows:
         self, row: Row, number: int, source: str, passed: bool, bench: Bench, instructions: int
     ) -> RowDone:
         action = row.kind.partition(".")[2]
-        tested = action not in ("write", "put")
+        tested = action not in ("write", "flip", "put")
         found = self._word(bench, "found")
         value = bench.symbols.get(row.value.symbol, 0) + row.value.value
         if row.place.symbol == MEMORY and not value:
@@ -205,7 +230,7 @@ class Rows:
         """What is written or wanted; where it is kept, by name."""
         action = row.kind.partition(".")[2]
         if row.value.symbol and row.value.symbol in bench.symbols and action not in TESTS:
-            if action.startswith(("keep", "put")):
+            if action.startswith(("keep", "put", "bit")):
                 return self.names.place(value, 8)
             behind = f" + {row.value.value}" if row.value.value else ""
             return f"&{row.value.symbol}{behind} = {value:#x}"

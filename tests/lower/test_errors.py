@@ -219,6 +219,8 @@ FAULTS = [
     row("E0464", "a state by 8, 16 or 32 bits from a whole byte on", "big[7:4] <- R"),
     row("E0464", "a row keeps bits from bit 0 on", "big <- R.G"),
     row("E0464", "8 bits of a state are no 32 bits of a register", "R <- big"),
+    row("E0464", "one bit of a register is kept in one bit of a state", "big[7] <- P.BIT"),
+    row("E0464", "8 bits of a state are no 16 bits of a field", "t[0].n <- big"),
     row("E0465", "a row tests 'register == value'", 'expect R < 1 else "x"'),
     row("E0414", "no field 'x'", 'expect R.x == 1 else "y"'),
     row("E0414", "no field 'x'", "R <- { x = 1 }"),
@@ -277,7 +279,7 @@ FAULTS = [
         "E0483",
         "initial values 65536 apart: at most 65535",
         *LAYOUT,
-        "table t[2] of L align 16 = { addr = i << 16 }",
+        "table t[3] of L align 16 = { addr = i << 16 }",
     ),
     device(
         "E0484",

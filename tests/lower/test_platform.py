@@ -15,7 +15,8 @@ from metaos.link.parts import PHASES
 from metaos.lower.decoders import decoders
 from metaos.lower.lower import Lowered, guard, guard_rows, lower
 from metaos.lower.platform import free_slots
-from metaos.lower.rows import FULL, Row, config_address
+from metaos.lower.row import FULL, Row
+from metaos.lower.rows import config_address
 from metaos.match.bind import bind
 from metaos.match.system import System, read_system
 from metaos.pattern import syntax as s

@@ -14,12 +14,14 @@ from metaos.ir.interpret import Memory, Ram, run
 from metaos.ir.program import Program
 from metaos.link.parts import Datum
 from metaos.lower.clock import Ticks
-from metaos.lower.rows import FULL, Cell, Row
+from metaos.lower.loops import COUNT, MAX_FLIPS, joined
+from metaos.lower.row import FULL, Cell, Row
 from metaos.lower.stepper import (
     CURSOR,
     ELAPSED,
     KINDS,
     LAST,
+    LOOP,
     NEXT,
     SPARE,
     Column,
@@ -42,7 +44,7 @@ HERE = Span("rule.pattern", 7, 3, 9)
 def row(kind: str, place: int = 0, value: int = 0, **more: object) -> Row:
     given = {"mask": 0, "limit": 0, "site": 0, "device": "dev", "span": HERE} | more
     symbol = "window" if kind.startswith("mem") else ""
-    state = "state" if kind.split(".")[1][:3] in ("kee", "put") else ""
+    state = "state" if kind.split(".")[1][:3] in ("kee", "put", "bit") else ""
     return Row(kind, Cell(place, symbol), Cell(value, state), **given)  # type: ignore[arg-type]
 
 
@@ -107,12 +109,13 @@ class Phase:
         table = bytearray(self.datum.data)
         for r in self.datum.relocations:
             assert r.kind == "32"
-            base = {"window": WINDOW, "state": STATE, SPARE: 0x200040}[r.symbol]
+            base = {"window": WINDOW, "state": STATE, SPARE: 0x200040, COUNT: 0x200180}[r.symbol]
             table[r.offset : r.offset + 4] = (base + r.addend).to_bytes(4, "little")
         self.cells = {
             name: Ram(size)
             for name, size in (
                 (CURSOR, 4), (SPARE, 4), (LAST, 4), (ELAPSED, 4), (NEXT, 8), (FAULT, FAULT_SIZE),
+                (COUNT, 4),
             )
         }  # fmt: skip
         self.state = Ram(64)
@@ -145,14 +148,20 @@ def width_of(kind: str) -> int:
 
 
 def random_row(source: random.Random, site: int) -> Row:
-    kind = source.choice([k for k in KINDS if not k.startswith("cpuid")])
+    kind = source.choice([k for k in KINDS if not k.startswith("cpuid") and k != LOOP])
     space, action = kind.split(".")
     bits = width_of(kind)
     places = {"mem": 4 * source.randrange(8), "con": source.randrange(1 << 24) & ~3}
     place = places.get(space[:3], 0x100 + 4 * source.randrange(8))
     if action[:4] == "keep" or action == "put":
         return row(kind, place, 4 * source.randrange(8), site=site)
+    if action == "bit":
+        read, held = 1 << source.randrange(bits), source.randrange(16)
+        return row(kind, place, 2 * source.randrange(8), aside=held, bits=read)
     value = source.choice((0, 1, source.randrange(1 << bits)))
+    if action == "flip":
+        turned = source.randrange(1, 1 << bits)
+        return row(kind, place, value, aside=turned, bits=source.randrange(1 << 32))
     mask = source.choice((1 << source.randrange(bits), (1 << bits) - 1))
     if action == "write":
         return row(kind, place, value, site=site)
@@ -173,6 +182,9 @@ def expected(one: Row, before: bytes) -> list[tuple[object, ...]]:
     space, action = one.kind.split(".")
     if action == "write":
         return [(f"{space}.write", one.place.value, one.value.value)]
+    if action == "flip":
+        value = one.value.value ^ (one.aside if one.bits & 1 else 0)
+        return [(f"{space}.write", one.place.value, value)]
     if action == "put":
         size = width_of(one.kind) // 8
         value = int.from_bytes(before[one.value.value :][:size], "little")
@@ -183,6 +195,11 @@ def expected(one: Row, before: bytes) -> list[tuple[object, ...]]:
 def kept(one: Row, before: bytes, world: World) -> bytes:
     """What the state holds after a row, but for bits that a narrow port does not have."""
     space, action = one.kind.split(".")
+    if action == "bit":
+        at, ports = one.value.value, world.window if space[0] == "m" else world.ports
+        word = int.from_bytes(before[at : at + 2], "little") & ~(1 << one.aside)
+        word |= bool(ports.get(one.place.value, 0) & one.bits) << one.aside
+        return before[:at] + word.to_bytes(2, "little") + before[at + 2 :]
     if action[:4] != "keep":
         return before
     at, size = one.value.value, int(action[4:] or 32) // 8
@@ -268,6 +285,79 @@ def test_masks(found: int, value: int, mask: int, passes: bool) -> None:
     """Equality under a mask; at least a number, with the highest bit alone."""
     phase = Phase((row("mem32.test", 0, value, mask=mask),), World(window={0: found}))
     assert phase.turn() == ("wipe" if passes else "report")
+
+
+# ---- loops --------------------------------------------------------------------------------
+
+
+def accesses(rows: tuple[Row, ...], answers: list[int]) -> tuple[list[tuple[object, ...]], bytes]:
+    """What the rows access, and the state they leave; the place that is read answers these."""
+    world = World()
+    phase = Phase((*rows, row("port8.write", 0x60, 1)), world)
+    left, seen = list(answers), list[tuple[object, ...]]()
+    while True:
+        if left:
+            world.window[0x20] = world.ports[0x120] = left[0]
+        to = phase.turn()
+        left = left[1:] if world.log and str(world.log[0][0]).endswith("read") else left
+        seen += world.log
+        world.log.clear()
+        if to == "wipe":
+            assert phase.cells[COUNT].read(0, 32) == 0
+            return seen, bytes(phase.state.data)
+        assert to == "init" and len(seen) < 1000
+
+
+@pytest.mark.parametrize("space", ["mem8", "mem16", "mem32", "port8", "port16", "port32"])
+@pytest.mark.parametrize("count", [2, 3, 16, 17, 32, 33])
+def test_a_loop_does_what_all_its_rounds_would(space: str, count: int) -> None:
+    source = random.Random(f"{space} {count}")
+    place = 0x20 if space[0] == "m" else 0x120
+    rounds = [
+        [
+            row(f"{space}.write", place + 4, source.choice((5, 0x46))),
+            row(f"{space}.write", place + 4, 9),
+            row(f"{space}.bit", place, 2 * (n // 16), aside=n % 16, bits=4),
+            row(f"{space}.test", place + 8, 0, mask=0xF0, site=3),
+        ]
+        for n in reversed(range(min(count, 16)))
+    ]
+    if count > 16:  # no bits: they are 16 at most
+        rounds = [[r for r in rounds[0] if not r.kind.endswith("bit")] for _ in range(count)]
+        for one in rounds:
+            one[0] = row(f"{space}.write", place + 4, source.choice((5, 0x46)))
+    plain = tuple(r for one in rounds for r in one)
+    answers = [source.randrange(256) for _ in range(64)]
+    looped = tuple(joined(rounds, HERE))
+    assert (len(looped) < len(plain)) == (count <= MAX_FLIPS)
+    assert accesses(looped, answers) == accesses(plain, answers)
+
+
+def test_a_loop_of_equal_rows_can_be_long() -> None:
+    world = World()
+    phase = Phase(tuple(joined([[row("port8.write", 0x80, 7)]] * 256, HERE)), world)
+    goes = [phase.turn() for _ in range(1 + 2 * 256)]
+    assert goes == ["init"] * 512 + ["wipe"]
+    assert world.log == [("port8.write", 0x80, 7)] * 256
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [[row("mem8.write", 4 * n, 1)] for n in range(9)],
+        [[row("mem8.write", 4, n)] for n in range(9)],
+        [[row("mem8.bit", 4, 0, aside=n, bits=1)] for n in range(9)],
+        [[row("mem8.bit", 4, 0, aside=3, bits=1)] for _ in range(9)],
+        [[row("config.write", 4, n & 1)] for n in range(9)],
+        [[row("mem8.test", 4, n & 1, mask=1)] for n in range(9)],
+        [[row("port8.write", 4, 1)] * (1 + n % 2) for n in range(9)],
+        [[row("port8.write", 4, 1)]] * 257,
+        [joined([[row("port8.write", 4, 1)]] * 9, HERE)] * 9,
+        [[row("port8.write", 4, 1)]] * 3,
+    ],
+)
+def test_rounds_that_differ_otherwise_stay(rounds: list[list[Row]]) -> None:
+    assert joined(rounds, HERE) == [r for one in rounds for r in one]
 
 
 # ---- waiting ------------------------------------------------------------------------------
@@ -398,8 +488,8 @@ def test_tables_hold_their_rows() -> None:
         kinds = _kinds(rows)
         for one, cells in zip(rows, decoded(rows, datum), strict=True):
             assert cells["place"] == one.place and cells["value"] == one.value
-            assert (cells["mask"].value, cells["site"].value) == (one.mask, one.site)
-            assert cells["limit"].value == TIMER.of(one.limit)
+            assert (cells["mask"].value, cells["site"].value) == (one.mask, one.site or one.aside)
+            assert cells["limit"].value == (TIMER.of(one.limit) or one.bits)
             code = cells["kind"].value
             assert (code, one.kind) in [(1 << n >> 1, kind) for n, kind in enumerate(kinds)]
 

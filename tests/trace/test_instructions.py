@@ -28,6 +28,7 @@ EDGES += [1 << 63, (1 << 63) - 1, (1 << 64) - 1]
 
 TWO = ["add", "sub", "adc", "sbb", "cmp", "test", "and", "or", "xor"]
 ONE = ["not", "neg", "inc", "dec"]
+BITS = ["bt", "bts", "btr", "btc"]
 SHIFTS = ["shl", "shr", "sar", "rol", "ror"]
 PLACE = f"[{DATA + 64}]"
 PARTS = (("qword", "rax", "rbx"), ("dword", "eax", "ebx"), ("word", "ax", "bx"))
@@ -41,8 +42,8 @@ LINES = [
     *(f"imul {a}, {b}" for _, a, b in PARTS),
     *(f"imul {a}, {b}, -77" for _, a, b in PARTS),
     *(f"{op} {b}" for op in ("mul", "imul") for _, _, b in PARTS),
-    *(f"bt {a}, 5" for _, a, _ in PARTS),
-    *(f"bt {a}, {b}" for _, a, b in PARTS),
+    *(f"{op} {a}, 5" for op in BITS for _, a, _ in PARTS),
+    *(f"{op} {a}, {b}" for op in BITS for _, a, b in PARTS),
     *(f"cmov{c} {a}, {b}" for c in CONDITIONS for _, a, b in PARTS),
     *(f"set{c} {r}" for c in CONDITIONS for r in ("al", "byte ptr [rsi]")),
     *(f"{op} {a}, {b}" for op in ("movzx", "movsx") for a, b in (("rax", "bl"), ("eax", "bx"))),
