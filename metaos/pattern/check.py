@@ -34,11 +34,17 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
         for of_file in (*check_places.CHECKS, check_moves.streams):
             of_file(file, report)
     uses: dict[str, frozenset[str]] = {}
+    seen: dict[str, frozenset[str]] = {}
     for pattern in _whole(patterns):
-        for of_device in (*check_devices.CHECKS, check_overlays.overlays):
-            of_device(pattern, patterns, report)
-        uses[pattern.name] = _inside(pattern, report)
-        fakes(pattern, report)
+        check_devices.matching(pattern, patterns, report)
+        family = pattern.family if _adds_nothing(pattern) else ""
+        if family not in seen:
+            for of_device in (*check_devices.CHECKS, check_overlays.overlays):
+                of_device(pattern, patterns, report)
+            seen[family] = _inside(pattern, report)
+            fakes(pattern, report)
+        uses[pattern.name] = seen[family]
+        seen.pop("", None)
     check_devices.families(patterns, report)
     check_devices.equals(patterns, report)
     check_services.check(patterns, report)
@@ -62,6 +68,12 @@ def _whole(patterns: Patterns) -> list[Pattern]:
     """Patterns to look into: a family is seen through its members, if it has any."""
     parents = {d.parent for f in patterns.files for d in f.devices if d.kind == "member"}
     return [p for p in patterns.devices.values() if not (p.abstract and p.name in parents)]
+
+
+def _adds_nothing(pattern: Pattern) -> bool:
+    """Whether a member says what it matches and nothing else: inside it is as the next such."""
+    own = pattern.lineage[-1]
+    return own.kind == "member" and all(isinstance(item, s.Match) for item in own.items)
 
 
 def _inside(pattern: Pattern, report: Report) -> frozenset[str]:
