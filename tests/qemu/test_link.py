@@ -25,6 +25,7 @@ CARDS = {
     "virtio, legacy": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-modern=on,")),
     "vmxnet3": (PC, CARD.replace("e1000,", "vmxnet3,")),
     "NE2000": (PC, CARD.replace("e1000,", "ne2k_pci,")),
+    "82559C": (PC, CARD.replace("e1000,", "i82559c,")),
     "PCnet": (PC, CARD.replace("e1000,", "pcnet,")),
     "RTL8139C+": (PC, CARD.replace("e1000,", "rtl8139,")),
 }

@@ -74,6 +74,10 @@ MACHINES = {
     "an RTL8139C+ on q35, behind a bridge": (
         *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "rtl8139,bus=b,addr=5"),
     ),
+    "an 82557A": (*SMALL, "-device", "i82557a"),
+    "an 82801 on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "i82801,bus=b,addr=5"),
+    ),
     "an 82544GC": (*SMALL, "-device", "e1000-82544gc"),
     "an 82545EM": (*SMALL, "-device", "e1000-82545em"),
     "an 82544GC on q35, behind a bridge": (
