@@ -42,6 +42,7 @@ from metaos.pattern.patterns import Patterns, load
 from metaos.probe.cite import cite
 from metaos.probe.machine import Machine, domain
 from metaos.probe.qemu import probe_qemu
+from metaos.verify.absent import check_absent
 from metaos.verify.laws import verify
 from metaos.verify.report import Report
 
@@ -117,9 +118,12 @@ def build_proved(
     patterns = read_patterns(pattern_dirs)
     for told in patterns.replacements():
         progress(told)
-    image = _make(machine, patterns, system, progress, fold_units).image
+    made = _make(machine, patterns, system, progress, fold_units)
+    image = made.image
     progress("proving the laws")
     report = verify(image)
+    absent = tuple(check_absent(image, made.lowered.bindings))
+    report = replace(report, violations=(*report.violations, *absent))
     if report.violations:
         raise MetaosError(
             "the image breaks a law and is not written",
@@ -157,6 +161,16 @@ def compare(
     if isinstance(made[1], Made):
         placed = lower(bind(as_placed(a, b), patterns, system))
     return diff(a, b, made[0], made[1], placed)
+
+
+def make(
+    machine: Machine,
+    *,
+    system: System,
+    pattern_dirs: Sequence[Path] = (resources.PATTERNS,),
+) -> Made:
+    """An image with every stage before it, not proved: to be compared with another."""
+    return _make(machine, read_patterns(pattern_dirs), system, lambda _: None)
 
 
 def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Made:

@@ -273,7 +273,8 @@ def _report(work: Work, ticks: Ticks | None) -> None:
     consoles = work.consoles()
     builder = Builder(PLATFORM, "report")
     if consoles:
-        with builder.at(consoles[0].pattern.span):
+        shows = work.bindings.patterns.classes[consoles[0].pattern.class_name]
+        with builder.at(shows.span):  # the class wants it, whichever of its devices is there
             write_report(builder)
         for name, size in ((REPORT, TEXT_SIZE), (WRITTEN, 1)):
             place = Place(name, PLATFORM, size, 4, True, (), GENERATED, ("report",))

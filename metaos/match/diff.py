@@ -236,7 +236,10 @@ def _effects(a: Made, b: Made) -> Iterable[Effect]:
     """Each device's code and rows that are not the same in both images."""
     ours, theirs = ({(c.device, c.phase): c for c in made.codes} for made in (a, b))
     for key in sorted(ours.keys() | theirs.keys()):
-        x, y = (_fixed(codes[key]) if key in codes else b"" for codes in (ours, theirs))
+        x, y = (
+            code_without_relocations(codes[key]) if key in codes else b""
+            for codes in (ours, theirs)
+        )
         if x != y:
             yield Effect(
                 device=key[0], phase=key[1], unit="bytes",
@@ -254,7 +257,7 @@ def _effects(a: Made, b: Made) -> Iterable[Effect]:
                 )  # fmt: skip
 
 
-def _fixed(code: Code) -> bytes:
+def code_without_relocations(code: Code) -> bytes:
     """The code with its relocations' bytes as 0."""
     text = bytearray(code.text)
     for relocation in code.relocations:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from metaos.link.image import Image
+from metaos.verify.absent import check_cited
 from metaos.verify.account import check_account
 from metaos.verify.decode import Ledger, Line, ledger, straight_lines
 from metaos.verify.explore import explore
@@ -116,6 +117,10 @@ def _wiped(proof: Proof) -> Iterable[Violation]:
             yield from check_wiped(proof.image, one.walked.accesses)
 
 
+def _cited(proof: Proof) -> Iterable[Violation]:
+    return check_cited(proof.image)
+
+
 def _account(proof: Proof) -> Iterable[Violation]:
     return check_account(proof.image)
 
@@ -133,7 +138,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
     Law(2, "branch-free", (_flow, _change, _pages, _tables, _gates)),
-    Law(3, "only what is there", (_places, _present, _owners, _wiped)),
+    Law(3, "only what is there", (_places, _present, _owners, _cited, _wiped)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),
     Law(6, "reproducible", (), "two builds compared"),

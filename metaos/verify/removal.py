@@ -1,0 +1,228 @@
+"""Law 3: a device that is removed takes its bytes along, and no others.
+
+    left_over(whole, rest, "00:05.0")     # () where the law holds
+
+Enter the stages of two images, of a machine with a device and of the same machine without.
+Leaves every object of `rest` that is not in `whole`, or not as it is there, and every object of
+`whole` that went though it is not the device's. Objects are programs' code, rows, texts, data,
+places, windows and ports, compared where relocations do not write. docs/laws.md says
+what else follows the number of things there are, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from metaos.emit.code import Code
+from metaos.link.parts import Datum
+from metaos.lower.clock import NOW
+from metaos.lower.rows import Row
+from metaos.lower.stepper import PLATFORM
+from metaos.lower.text import DIGITS, TEXTS
+from metaos.match.diff import code_without_relocations
+from metaos.match.serves import Made, device_of
+
+STEPPERS = ("guard", "init")
+"""The platform's code in these phases does the rows; it is made for them, and for no device."""
+ROWS = "rows."
+FREED = "guard"
+
+
+def left_over(whole: Made, rest: Made, device: str) -> tuple[str, ...]:
+    """What removing `device` did besides taking away what is its own."""
+    return (
+        *_named(rest, device),
+        *_rows(whole, rest, device),
+        *_texts(whole, rest),
+        *_objects(whole, rest, device),
+    )
+
+
+def _named(rest: Made, device: str) -> Iterator[str]:
+    """Where the image without the device still speaks of it."""
+    manifest = rest.image.manifest
+    for symbol in manifest.symbols:
+        if symbol.device == device or symbol.name.startswith(f"{device}."):
+            yield f"symbol {symbol.name} is left"
+    owners = {one.address for one in manifest.provenance.devices}
+    owners |= {window.device for window in manifest.windows}
+    owners |= {port.device for port in manifest.provenance.ports}
+    if device in owners:
+        yield f"the manifest still names {device}"
+    if manifest.provenance.config is not None and device in manifest.provenance.config.functions:
+        yield f"{device} is still in configuration space"
+    for entry in rest.image.account:
+        if entry.device == device:
+            yield f"bytes {entry.start:#x} to {entry.end:#x} are still accounted to {device}"
+
+
+# Rows and texts
+
+
+def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
+    """The rows of all others are the same, in the same order."""
+    for phase, of in (("guard", _guard_rows), ("init", _init_rows)):
+        before, after = ([_row(made, row) for row in of(made, device)] for made in (whole, rest))
+        if phase == FREED:  # features that only the device's code used are asked for no more
+            before = [row for row in before if row in after or not row.feature]
+        for number, (old, new) in enumerate(zip(before, after, strict=False)):
+            if old != new:
+                yield f"row {number} of {phase} was {old.text}, and is {new.text}"
+                return
+        for row in before[len(after) :]:
+            yield f"a row of {phase} is gone that is not {device}'s: {row.text}"
+        for row in after[len(before) :]:
+            yield f"a row of {phase} is new: {row.text}"
+    yield from _rows_left(rest, device)
+
+
+def _rows_left(rest: Made, device: str) -> Iterator[str]:
+    """Of the device, guard may ask what it asks of every free slot: whether it is still free."""
+    config = rest.image.manifest.provenance.config
+    there = config.functions if config is not None else ()
+    asked = {
+        (row.kind, row.value, row.mask)
+        for row in rest.guard
+        if device_of(row) not in (*there, device, row.device)
+    }
+    for row in (*rest.guard, *rest.lowered.init_rows):
+        about = device_of(row) == device and (row.kind, row.value, row.mask) not in asked
+        if row.device == device or about:
+            yield f"a row about {device} is left: {_row(rest, row).text}"
+
+
+def _guard_rows(made: Made, device: str) -> Iterator[Row]:
+    return (row for row in made.guard if device_of(row) != device and row.device != device)
+
+
+def _init_rows(made: Made, device: str) -> Iterator[Row]:
+    return (row for row in made.lowered.init_rows if device not in (device_of(row), row.device))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row with its text in place of the text's number."""
+
+    row: tuple[object, ...]
+    said: bytes
+
+    @property
+    def feature(self) -> bool:
+        return str(self.row[0]).startswith("cpuid")
+
+    @property
+    def text(self) -> str:
+        return f"{self.row} {self.said!r}"
+
+
+def _row(made: Made, row: Row) -> _Row:
+    facts = (row.kind, row.place, row.value, row.mask, row.limit, row.device, row.span, row.facts)
+    return _Row(facts, _said(made, row.site))
+
+
+def _said(made: Made, site: int) -> bytes:
+    """A report's text with each digit as what it shows, not as its number."""
+    texts = made.lowered.texts
+    end = texts.data.index(0, site) if site < len(texts.data) else site
+    said = bytearray()
+    for byte in texts.data[site:end]:
+        said += repr(texts.digits[byte & 0x7F]).encode() if byte & 0x80 else bytes([byte])
+    return bytes(said)
+
+
+def _texts(whole: Made, rest: Made) -> Iterator[str]:
+    """The report says nothing that it did not say."""
+    before = {_said(whole, said.start) for said in whole.lowered.texts.said}
+    for said in rest.lowered.texts.said:
+        text = _said(rest, said.start)
+        if text not in before:
+            yield f"the report's text {text!r} is new"
+
+
+# Code, data, places, windows, ports
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """Something of an image: whose it is, and what has to stay as it is."""
+
+    device: str
+    content: object
+
+
+Objects = Mapping[str, _Object]
+
+
+def _objects(whole: Made, rest: Made, device: str) -> Iterator[str]:
+    for what, of in _KINDS:
+        before, after = of(whole), of(rest)
+        for name in after:
+            if after[name].device == device:
+                yield f"{what} {name} is left"
+            elif name not in before:
+                yield f"{what} {name} is new"
+            elif after[name] != before[name]:
+                yield f"{what} {name} is another"
+        for name in before:
+            if name not in after and before[name].device not in (device, *_served(whole, rest)):
+                yield f"{what} {name} is gone, which is {before[name].device}'s"
+
+
+def _served(whole: Made, rest: Made) -> tuple[str, ...]:
+    """Whose objects may go too, since they are there for others: the time if nobody asks for it,
+
+    the report and the banner if no console is left to show them.
+    """
+    names = {place.name for place in rest.lowered.places}
+    clock = next((p.device for p in whole.lowered.places if p.name == NOW), "")
+    told = () if NOW in names else (clock,)
+    shows = any(c.phase == "report" and c.device != PLATFORM for c in rest.codes)
+    return (*told, *(() if shows else (PLATFORM,)))
+
+
+def _codes(made: Made) -> Objects:
+    return {
+        f"{code.device} {code.phase}": _Object(code.device, _code(code))
+        for code in made.codes
+        if not (code.device == PLATFORM and code.phase in STEPPERS) and code.text
+    }
+
+
+def _code(code: Code) -> tuple[object, ...]:
+    return code_without_relocations(code), code.relocations, code.lines
+
+
+def _data(made: Made) -> Objects:
+    found = {}
+    for datum in made.lowered.data:
+        if datum.name.startswith(ROWS) or datum.name in (TEXTS, DIGITS):
+            continue  # compared row by row, text by text
+        owner = datum.lines[0].device if datum.lines else ""
+        found[datum.name] = _Object(owner, _datum(datum))
+    return found
+
+
+def _datum(datum: Datum) -> tuple[object, ...]:
+    return datum.phases, datum.data, datum.align, datum.relocations, datum.lines
+
+
+def _places(made: Made) -> Objects:
+    return {place.name: _Object(place.device, place) for place in made.lowered.places}
+
+
+def _windows(made: Made) -> Objects:
+    return {window.name: _Object(window.device, window) for window in made.lowered.windows}
+
+
+def _ports(made: Made) -> Objects:
+    return {port.name: _Object(port.device, port) for port in made.lowered.ports}
+
+
+_KINDS: tuple[tuple[str, Callable[[Made], Objects]], ...] = (
+    ("code", _codes),
+    ("datum", _data),
+    ("place", _places),
+    ("window", _windows),
+    ("ports", _ports),
+)
