@@ -29,6 +29,8 @@ SHORTEST = 6
 """Letters of a text that are no chance: shorter pieces are not searched for."""
 _NAMED = ("functions", "acpi", "legacy", "networks", "learnt")
 """Facts whose path goes on with whose they are."""
+_TOOL = b"MetaOS"
+"""The loader says so too."""
 _HOLE = re.compile(r"\{[^}]*\}")
 
 
@@ -84,7 +86,7 @@ def foreign(bindings: Bindings) -> tuple[Word, ...]:
     for service in patterns.services.values():
         (present if service.name in wanted else absent).extend(_of_service(service))
     ids = {_id(f.vendor, f.device) for f in bindings.machine.functions}
-    mine = b"\0".join((*(word.raw for word in present), *ids))
+    mine = b"\0".join((_TOOL, *(word.raw for word in present), *ids))
     found = {word.raw: word for word in absent if word.raw not in mine}
     return tuple(found.values())
 

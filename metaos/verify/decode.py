@@ -10,7 +10,7 @@ decoder stops, `Line.undecoded` says where.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,12 @@ class Ledger:
         if at < 0 or offset >= self.entries[at].end:
             return None
         return self.entries[at]
+
+    def between(self, start: int, end: int) -> tuple[AccountEntry, ...]:
+        """The entries that cover bytes `start` to `end` (exclusive) of the file."""
+        first = max(bisect_right(self.starts, start) - 1, 0)
+        found = self.entries[first : bisect_left(self.starts, end)]
+        return tuple(entry for entry in found if entry.end > start)
 
     def span(self, offset: int) -> Span | None:
         """The source line of byte `offset` of the file, if the account names one."""

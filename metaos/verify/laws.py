@@ -22,6 +22,7 @@ from metaos.verify.explore import explore
 from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
 from metaos.verify.gates import check_gates
+from metaos.verify.given import check_given, check_preset, ram_of
 from metaos.verify.guarded import check_bounds, check_features, largest_counts
 from metaos.verify.memory import Atlas, atlas_of
 from metaos.verify.owners import check_owners, check_present
@@ -49,7 +50,7 @@ class Followed:
 class Proof:
     """What the checks look at. `memory` is RAM as the loader leaves it, by page; where its
 
-    lists cannot be followed, `unloadable` says why.
+    lists cannot be followed, `unloadable` says why. `told` are the places that devices know of.
     """
 
     image: Image
@@ -57,6 +58,7 @@ class Proof:
     phases: tuple[Followed, ...]
     memory: Memory
     unloadable: str
+    told: frozenset[str]
 
 
 Check = Callable[[Proof], Iterable[Violation]]
@@ -117,6 +119,15 @@ def _wiped(proof: Proof) -> Iterable[Violation]:
             yield from check_wiped(proof.image, one.walked.accesses)
 
 
+def _given(proof: Proof) -> Iterable[Violation]:
+    manifest = proof.image.manifest
+    ram = ram_of(manifest)
+    for one in proof.phases:
+        found = check_given(one.line, one.resolved, one.atlas, proof.told, ram, proof.book)
+        yield from dict.fromkeys(found)
+    yield from check_preset(manifest, proof.told, proof.memory, ram)
+
+
 def _cited(proof: Proof) -> Iterable[Violation]:
     return check_cited(proof.image)
 
@@ -138,7 +149,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
     Law(2, "branch-free", (_flow, _change, _pages, _tables, _gates)),
-    Law(3, "only what is there", (_places, _present, _owners, _cited, _wiped)),
+    Law(3, "only what is there", (_places, _present, _owners, _given, _cited, _wiped)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),
     Law(6, "reproducible", (), "two builds compared"),
@@ -173,12 +184,12 @@ def follow(image: Image) -> Proof:
     ground = Ground(manifest.roots, manifest.symbol(manifest.next).linear, select=select)
     lines = [(line, atlas_of(image, line.name)) for line in straight_lines(image)]
     memory, problem = loaded_memory(image)
-    _, walks = settle(lines, ground, manifest, memory, explore)
+    settled, walks = settle(lines, ground, manifest, memory, explore)
     phases = []
     for (line, atlas), walked in zip(lines, walks, strict=True):
         resolved, unresolved = resolve(line, walked, atlas, manifest, book)
         phases.append(Followed(line, atlas, walked, resolved, unresolved))
-    return Proof(image, book, tuple(phases), memory, problem)
+    return Proof(image, book, tuple(phases), memory, problem, settled.told)
 
 
 def _indexed(proof: Proof) -> Counter[bool]:

@@ -21,10 +21,10 @@ from metaos.ir.program import SHADOW
 from metaos.link.manifest import Manifest, Symbol
 from metaos.verify.decode import Line
 from metaos.verify.memory import Atlas
+from metaos.verify.tables import Memory, read_memory
 from metaos.verify.values import FEW, Value, narrow, unknown
 from metaos.verify.walk import Access, Cell, Ground, Walk
 
-Memory = dict[int, bytes]
 Follow = Callable[[Line, Atlas, Ground], Walk]
 Phase = tuple[Line, Atlas]
 
@@ -111,7 +111,7 @@ def _beginning(
         size = sizes.get(symbol.name)
         if size is None or symbol.name in told or symbol.size % size:
             continue
-        held = _read(memory, symbol.physical, symbol.size)
+        held = read_memory(memory, symbol.physical, symbol.size)
         words = {int.from_bytes(held[at : at + size], "little") for at in range(0, len(held), size)}
         yield symbol.name, Cell(size, hull(Value(frozenset(words)), 8 * size))
 
@@ -217,10 +217,3 @@ def _low_bit(value: Value) -> int:
     for base in value.bases:
         union |= base
     return union & -union if union else SHADOW
-
-
-def _read(memory: Memory, physical: int, size: int) -> bytes:
-    first = physical // _PAGE * _PAGE
-    pages = range(first, physical + size, _PAGE)
-    held = b"".join(memory.get(page, bytes(_PAGE)) for page in pages)
-    return held[physical - first : physical - first + size]

@@ -162,11 +162,14 @@ def _content(phase: PhaseMap, image: Image, memory: Memory) -> Iterator[str]:
     for symbol in image.manifest.symbols:
         if symbol.kind != "datum" or phase.name not in symbol.phases:
             continue
-        if _read(memory, symbol.physical, symbol.size) != concatenated(image.data, symbol.file):
+        if read_memory(memory, symbol.physical, symbol.size) != concatenated(
+            image.data, symbol.file
+        ):
             yield f"the loader does not put {symbol.name} where it is mapped"
 
 
-def _read(memory: Memory, physical: int, size: int) -> bytes:
+def read_memory(memory: Memory, physical: int, size: int) -> bytes:
+    """RAM as the loader leaves it: `size` bytes at a physical address."""
     first = physical // _PAGE * _PAGE
     pages = range(first, physical + size, _PAGE)
     held = b"".join(memory.get(page, bytes(_PAGE)) for page in pages)
@@ -194,5 +197,5 @@ def _first_root(manifest: Manifest, memory: Memory) -> Iterator[Violation]:
     """The loader leaves guard's root in `next`, so that guard's second turn is under it."""
     place = manifest.symbol(manifest.next).physical
     guard = manifest.phase("guard").root
-    if int.from_bytes(_read(memory, place, 8), "little") != guard:
+    if int.from_bytes(read_memory(memory, place, 8), "little") != guard:
         yield Violation(LAW, f"{manifest.next} at {place:#x}", "does not begin with guard's root")

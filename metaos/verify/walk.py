@@ -310,8 +310,9 @@ class Walker:
         if kind in ("ins", "outs"):
             port = self.registers.read("dx")
             reads, writes, now = kind == "ins", kind == "outs", self._selected
+            sent = self._load(self.registers.read("rsi"), size) if writes else ANY
             self.accesses.append(
-                Access(self._step, "port", port, size, reads, writes, count, selected=now)
+                Access(self._step, "port", port, size, reads, writes, count, sent, now)
             )
             if writes and count != known(0):
                 self._select(port, ANY)
