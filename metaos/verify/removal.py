@@ -12,12 +12,13 @@ what else follows the number of things there are, and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.emit.code import Code
 from metaos.link.parts import Datum
 from metaos.lower.clock import NOW
-from metaos.lower.rows import Row
+from metaos.lower.platform import MIB
+from metaos.lower.rows import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import DIGITS, TEXTS
 from metaos.match.diff import code_without_relocations
@@ -26,7 +27,9 @@ from metaos.match.serves import Made, device_of
 STEPPERS = ("guard", "init")
 """The platform's code in these phases does the rows; it is made for them, and for no device."""
 ROWS = "rows."
-FREED = "guard"
+FEATURE, APART, BELOW_WINDOWS = "cpuid", "config.unlike", "mem32.unlike"
+"""Rows that ask for a CPU feature; that a function decodes nothing of a window; that RAM ends
+before the lowest window."""
 
 
 def left_over(whole: Made, rest: Made, device: str) -> tuple[str, ...]:
@@ -64,16 +67,17 @@ def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
     """The rows of all others are the same, in the same order."""
     for phase, of in (("guard", _guard_rows), ("init", _init_rows)):
         before, after = ([_row(made, row) for row in of(made, device)] for made in (whole, rest))
-        if phase == FREED:  # features that only the device's code used are asked for no more
-            before = [row for row in before if row in after or not row.feature]
-        for number, (old, new) in enumerate(zip(before, after, strict=False)):
-            if old != new:
-                yield f"row {number} of {phase} was {old.text}, and is {new.text}"
-                return
-        for row in before[len(after) :]:
-            yield f"a row of {phase} is gone that is not {device}'s: {row.text}"
-        for row in after[len(before) :]:
-            yield f"a row of {phase} is new: {row.text}"
+        for row in before:
+            if after and row == after[0]:
+                after.pop(0)
+            elif phase == "guard" and _goes_along(whole, row.row, device):
+                if row.row.kind == BELOW_WINDOWS and after[0].row.kind == BELOW_WINDOWS:
+                    after.pop(0)  # RAM has to end before the window that is the lowest now
+            else:
+                yield f"a row of {phase} is gone that is not {device}'s: {row.text}"
+                break
+        else:
+            yield from (f"a row of {phase} is new: {row.text}" for row in after)
     yield from _rows_left(rest, device)
 
 
@@ -100,25 +104,33 @@ def _init_rows(made: Made, device: str) -> Iterator[Row]:
     return (row for row in made.lowered.init_rows if device not in (device_of(row), row.device))
 
 
+def _goes_along(whole: Made, row: Row, device: str) -> bool:
+    """Whether guard asks this for the device's sake: a feature, or room for its windows."""
+    if row.kind.startswith(FEATURE):
+        return True
+    if row.kind == BELOW_WINDOWS:
+        placed = [w for w in whole.lowered.windows if w.physical >= MIB]
+        return min(placed, key=lambda w: w.physical).device == device
+    functions = (f for f in whole.lowered.bindings.machine.functions if f.address == device)
+    windows = [bar.address for function in functions for bar in function.bars]
+    halves = {half & row.mask for address in windows for half in (address & FULL, address >> 32)}
+    return row.kind == APART and row.value.value in halves
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row with its text in place of the text's number."""
+    """A row, its `site` left out, with the text that it named."""
 
-    row: tuple[object, ...]
+    row: Row
     said: bytes
 
     @property
-    def feature(self) -> bool:
-        return str(self.row[0]).startswith("cpuid")
-
-    @property
     def text(self) -> str:
-        return f"{self.row} {self.said!r}"
+        return f"{self.row.kind} {self.row.value.value:#x} {self.said.decode()}".rstrip()
 
 
 def _row(made: Made, row: Row) -> _Row:
-    facts = (row.kind, row.place, row.value, row.mask, row.limit, row.device, row.span, row.facts)
-    return _Row(facts, _said(made, row.site))
+    return _Row(replace(row, site=0), _said(made, row.site))
 
 
 def _said(made: Made, site: int) -> bytes:
