@@ -5,6 +5,8 @@ from __future__ import annotations
 from metaos.fake.numbers import Misuse, Word, word
 from metaos.fake.sight import Element, Scope, Seen, Sight
 from metaos.fake.station import Station
+from metaos.lower.clock import BEGUN, NOW
+from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
 
 
@@ -20,6 +22,8 @@ class Observer(Sight):
             return self._state(node, text, 0)
         if text in self.plan.tables:
             return self._element(text, 0)
+        if text == k.NOW:
+            return word(self.station.place(NOW, 0, 8) - BEGUN, 64)
         return super().name(node, text, scope)
 
     def element(self, node: s.Expr, of: s.Expr, index: s.Expr, scope: Scope) -> Seen:

@@ -73,7 +73,8 @@ def prepare(
         services = tuple(x for x in services_of(patterns, system) if x.say is None)
     elif any(isinstance(x, s.Take) for x in walk(pattern.one(s.Turn) or ())):
         services = (_saying(text, pattern),)
-    lowered = lower(Bindings(machine, system, patterns, bound, services, ()))
+    whole = Bindings(machine, system, patterns, bound, services, ())
+    lowered = lower(whole, telling=pattern.one(s.Clock) is not None)
     device, *others = lowered.plans
     return Prepared(pattern, lowered, device, tuple(others))
 

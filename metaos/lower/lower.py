@@ -95,8 +95,8 @@ def unit_facts(machine: Machine, address: str) -> dict[str, int]:
     return {}
 
 
-def lower(bindings: Bindings) -> Lowered:
-    """Lower all but the guard."""
+def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
+    """Lower all but the guard. `telling`: steady reads the clock, though nobody may ask."""
     work = Work(bindings, [_plan(b, bindings) for b in bindings.bindings])
     config = config_access(work)
     ticks = clock_ticks(work)
@@ -110,7 +110,7 @@ def lower(bindings: Bindings) -> Lowered:
     work.data.append(datum)
     _steady(work, ticks)
     _report(work, ticks)
-    _tell_time(work, ticks)
+    _tell_time(work, ticks, telling)
     device_places(work, guard_rows)
     service_places(work)
     owned = ports(work)
@@ -211,17 +211,18 @@ def _steady(work: Work, ticks: Ticks | None) -> None:
         _turn(work, device, "steady", None, Shown(banner, cursor), ticks)
 
 
-def _tell_time(work: Work, ticks: Ticks | None) -> None:
+def _tell_time(work: Work, ticks: Ticks | None, telling: bool) -> None:
     """A phase in which somebody looks at the time begins with reading the clock."""
     found = clock_of(work)
     if found is None or ticks is None:
         return
     device, clock = found
-    for phase in times_told(work.programs):
+    for phase in times_told(work.programs) or (("steady",) if telling else ()):
         builder = Builder(device.address, phase)
         with builder.at(clock.span):
             tell_time(builder, ticks)
-        first = next(n for n, p in enumerate(work.programs) if p.phase == phase)
+        phases = [p.phase for p in work.programs]
+        first = phases.index(phase) if phase in phases else len(phases)
         work.programs.insert(first, builder.finish())
 
 

@@ -14,9 +14,12 @@ from metaos.lower.plan import DevicePlan, RegisterPlan
 from metaos.lower.stepper import ConfigAccess
 from metaos.lower.text import Texts
 from metaos.match.bind import Bindings, offers
+from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 
+FEMTOSECONDS = 10**15
+"""In a second."""
 MEMORY = "memory_kib"
 MEMORY_NEEDED = "memory_needed_kib"
 GENERATED = Span("generated", 1, 1, 2)
@@ -70,8 +73,15 @@ def clock_ticks(work: Work) -> Ticks | None:
     if found is None:
         return None
     device, clock = found
-    register = _port_of(device, clock.register)
-    return Ticks(register.number, register.bits, clock.bits, clock.hertz)
+    node, hertz = clock.register, clock.hertz
+    register = device.registers.get(node.text) if isinstance(node, s.Name) else None
+    if register is None or register.space == "config":
+        raise fail(node.span, "E0470", "a clock counts in a register, among ports or in a window")
+    if clock.period is not None:
+        hertz = FEMTOSECONDS // max(1, number(clock.period, device.device, device.facts.values))
+    if not hertz:
+        raise fail(clock.span, "E0470", "this clock stands still")
+    return Ticks(register.number, register.bits, clock.bits, hertz, register.symbol, clock.down)
 
 
 def _port_of(device: DevicePlan, node: s.Expr) -> RegisterPlan:

@@ -31,7 +31,8 @@ FRAME = "frame"
 """What services lie over that answer what a card has received."""
 
 NO_SERVICE = "the system has no service for it"
-"""Why a card is left alone that a pattern could serve."""
+OTHER_CLOCK = "another clock tells the time"
+"""Why a card or a clock is left alone that a pattern could serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     """Bind every device that has a pattern, whatever the system needs."""
     services = services_of(patterns, system)
     carried = any(x.over == FRAME for x in services)
-    results = [_wanted(_bind_one(device, patterns), carried) for device in devices(machine)]
+    results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
+    results = [_wanted(result, carried) for result in results]
     bound = tuple(r for r in results if isinstance(r, Binding))
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
@@ -163,14 +165,32 @@ def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
     """A card is left alone where the system has nothing for it to carry."""
     if carried or isinstance(result, Unmatched) or not offers(result.pattern):
         return result
-    loser = Loser(result.pattern.name, NO_SERVICE)
-    return Unmatched(result.device, (loser, *result.losers))
+    return _left_alone(result, NO_SERVICE)
 
 
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
     """The bindings of a machine, whatever a system needs."""
-    results = (_bind_one(device, patterns) for device in devices(machine))
+    results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     return tuple(r for r in results if isinstance(r, Binding))
+
+
+def _one_clock(results: list[Binding | Unmatched]) -> list[Binding | Unmatched]:
+    """One clock tells the time, the first of the lowest rank; others are left alone."""
+    found = [(r, c.rank) for r in results if isinstance(r, Binding) and (c := clock_in(r.pattern))]
+    chosen = min(found, key=lambda pair: pair[1])[0] if found else None
+    left = [r for r, _ in found if r is not chosen]
+    return [_left_alone(r, OTHER_CLOCK) if r in left else r for r in results]
+
+
+def _left_alone(binding: Binding | Unmatched, why: str) -> Unmatched:
+    """A device that a pattern could serve."""
+    assert isinstance(binding, Binding)
+    return Unmatched(binding.device, (Loser(binding.pattern.name, why), *binding.losers))
+
+
+def clock_in(pattern: Pattern) -> s.Clock | None:
+    """The counter by which a device tells the time."""
+    return pattern.one(s.Clock)
 
 
 def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:

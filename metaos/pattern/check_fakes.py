@@ -37,8 +37,9 @@ def fakes(pattern: Pattern, report: Report) -> None:
         seen["mac"] = k.number(48)
     for fake in pattern.fakes:
         _Device(pattern, seen | own, report).check(fake)
+    told = {k.NOW: k.number(64)} if pattern.one(s.Clock) is not None else {}
     for trial in pattern.trials:
-        _trial(trial, pattern, names | own, own, report)
+        _trial(trial, pattern, names | own | told, own, report)
 
 
 def _driver(kind: k.Kind) -> bool:

@@ -238,8 +238,8 @@ def sizes(file: s.File, report: Report) -> None:
                         report.say("E0227", f"'{name}' has more than {MAX_COUNT} elements", span)
                 case s.Fact(name=name, type=kind, span=span) if kind.startswith("u"):
                     _number_size(name, int(kind[1:6]), span, report)
-                case s.Clock(bits=bits, hertz=hertz, span=span):
-                    if not 8 <= bits <= 64 or not hertz:
+                case s.Clock(bits=bits, hertz=hertz, period=period, span=span):
+                    if not 8 <= bits <= 64 or not (hertz or period):
                         report.say("E0227", f"no clock has {bits} bits at {hertz} Hz", span)
     for service in file.services:
         for constant in service.constants:

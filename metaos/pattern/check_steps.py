@@ -52,6 +52,7 @@ class Flow:
                 after_init = self.pages
         for clock in self.pattern.of(s.Clock):
             self.register(clock.register, "a clock counts in a register")
+            self.typer.built(clock.period)
         for access in self.pattern.of(s.Access):
             self.register(access.select, "config space is selected by a register")
             self.register(access.data, "config space is read through a register")

@@ -207,6 +207,9 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """Names that the language gives in other places."""
 
+NOW = "now"
+"""In an example of a clock: its ticks since the start, as an image has them."""
+
 HOST = {"ip": number(32), "mac": number(48)}
 MY, PEER = Names("my", HOST), Names("peer", HOST)
 """The machine's own addresses, and those of who asks it."""

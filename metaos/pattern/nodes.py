@@ -345,7 +345,19 @@ class Nodes(FakeNodes):
         return s.Turn(tuple(c), self.span(meta))
 
     def clock(self, meta: Any, c: list[Any]) -> s.Clock:
-        return s.Clock(c[0], self.value(c[1]), self.value(c[2]), self.span(meta))
+        register, bits, down, hertz, rank = c
+        number = self.value(rank) if rank is not None else 0
+        return s.Clock(
+            register, self.value(bits), self.value(hertz), self.span(meta), down is not None,
+            None, number,
+        )  # fmt: skip
+
+    def clock_of(self, meta: Any, c: list[Any]) -> s.Clock:
+        register, bits, down, period, rank = c
+        number = self.value(rank) if rank is not None else 0
+        return s.Clock(
+            register, self.value(bits), 0, self.span(meta), down is not None, period, number
+        )
 
     def access(self, meta: Any, c: list[Any]) -> s.Access:
         return s.Access(c[0], c[1], self.value(c[2]), self.span(meta))

@@ -502,12 +502,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A counter of `bits` bits that runs at `hertz`."""
+    """A counter of `bits` bits that runs at `hertz`, or a step each `period` femtoseconds.
+
+    It counts up, or `down`. Of a machine's clocks the one of the lowest `rank` tells the time.
+    """
 
     register: Expr
     bits: int
     hertz: int
     span: Span
+    down: bool = False
+    period: Expr | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,19 @@ from tests.command import metaos
 from tests.fake import i8254x, ne2000
 from tests.model.frames import frames
 
-UNTESTED = {"acpi_pm_timer", "pci_config1"}
+UNTESTED = {"pci_config1"}
 """Devices whose patterns have no fake or no example yet."""
-QUICK = ("uart16550", "vga_text", "pic8259", "i82540em", "ne2000", "services/arp.pattern")
+QUICK = (
+    "uart16550",
+    "vga_text",
+    "pic8259",
+    "hpet",
+    "pit8254",
+    "acpi_pm_timer",
+    "i82540em",
+    "ne2000",
+    "services/arp.pattern",
+)
 
 
 @cache
