@@ -24,6 +24,7 @@ def tree_text(shown: ShownMachine, tables: tuple[AcpiTable, ...]) -> str:
     if shown.legacy:
         ports = (f"{x.kind}{x.index} at {x.port:#x}" for x in shown.legacy)
         lines.append("legacy     " + ", ".join(ports))
+    lines += [f"{x.address}  {x.kind}: {x.name}, {size_text(x.size)}" for x in shown.mmio]
     if tables:
         lines += ["ACPI", *(f"  {line}" for line in acpi_lines(read_acpi(tables)))]
     if shown.learnt:

@@ -34,6 +34,7 @@ _UNUSABLE = {
     "-daemonize": "QEMU must stay our child to be ended for sure",
     "-preconfig": "the machine would never start",
 }
+_BIOS = "/usr/share/seabios"
 _ACCEL = re.compile(r"-{1,2}(accel|enable-kvm|no-kvm)")
 
 
@@ -116,22 +117,36 @@ def command(
     chosen = [] if _names_accel(arguments) else ["-accel", accel]
     return [
         *(QEMU, *chosen, *ends, *arguments),
-        *boot_disk(image),
+        *boot_disk(image, arguments),
         *("-display", display),
     ]
 
 
-def boot_disk(image: Path) -> list[str]:
+def boot_disk(image: Path, arguments: Sequence[str] = ()) -> list[str]:
     """The arguments for the disk to boot from, before all others that the machine has.
 
-    It is the first free place of the chipset's own IDE or SATA controller. Writes to it are
-    forgotten, so that any number of machines may run the same file.
+    It is the first free place of the chipset's own IDE or SATA controller; a machine without
+    PCI has a virtual one behind all devices of `arguments`, and a BIOS that boots from it where
+    Debian keeps it (QEMU's default there boots no disk). Writes to it are forgotten, so that any
+    number of machines may run the same file.
     """
     file = str(image).replace(",", ",,")
+    disk, firmware = ("virtio-blk-device", ["-L", _BIOS]) if _bare(arguments) else ("ide-hd", [])
     return [
+        *firmware,
         *("-drive", f"if=none,id=metaos,format=raw,snapshot=on,file={file}"),
-        *("-device", "ide-hd,drive=metaos,bootindex=0"),
+        *("-device", f"{disk},drive=metaos,bootindex=0"),
     ]
+
+
+def _bare(arguments: Sequence[str]) -> bool:
+    """Whether the machine is the one without PCI; the last -M or -machine counts."""
+    chosen = [
+        value.removeprefix("type=").partition(",")[0]
+        for option, value in itertools.pairwise(arguments)
+        if option.lstrip("-") in ("M", "machine")
+    ]
+    return bool(chosen) and chosen[-1] == "microvm"
 
 
 def open_chardevs(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from metaos.probe.machine import (
     Function,
     Legacy,
     Machine,
+    Mmio,
     Network,
     Origin,
 )
@@ -34,6 +35,7 @@ MAC = 0x0200_0000_0001
 """Locally administered, no group."""
 _MEMORY, _PORTS = 0x2000_0000, 0xC000
 _MEMORY_SIZE, _PORTS_SIZE = 0x2_0000, 0x100
+_WINDOW_SIZE, _LOOKED_AT = 0x200, 16
 _LEGACY_PORT = 0x1000
 _CONFIG, _FIRST_CAPABILITY = 256, 0x40
 _FILE = Origin.FILE
@@ -54,6 +56,8 @@ def machine_for(pattern: Pattern) -> Machine:
         data = _table(pattern, match.name)
         table = AcpiTable(signature=match.name, address=0, data=data.hex(), origin=_FILE)
         acpi = (table,)
+    elif match.kind == "mmio":
+        return msgspec.structs.replace(_machine((), (), ()), mmio=(_mmio(pattern, match.name),))
     return _machine(functions, legacy, acpi)
 
 
@@ -112,10 +116,21 @@ def _table(pattern: Pattern, signature: str) -> bytes:
     numbers = _indexed(pattern, "acpi")
     data = bytearray(max([36, *(at + 8 for _, at in numbers)]))
     data[:4] = signature.encode("ascii", "replace")[:4].ljust(4)
+    return _laid(numbers, data)
+
+
+def _laid(numbers: dict[tuple[str, int], int], data: bytearray) -> bytes:
+    """`data` with numbers in it, by width and offset."""
     for (width, at), value in numbers.items():
         size = int(width[1:]) // 8
         data[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
     return bytes(data)
+
+
+def _mmio(pattern: Pattern, kind: str) -> Mmio:
+    """A window that begins with the numbers that the fake says."""
+    data = _laid(_indexed(pattern, "mmio"), bytearray(_LOOKED_AT))
+    return Mmio(kind=kind, base=_MEMORY, size=_WINDOW_SIZE, data=data.hex(), name="", origin=_FILE)
 
 
 def _function(pattern: Pattern) -> Function:

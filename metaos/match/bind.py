@@ -1,7 +1,8 @@
 """Which pattern serves which device, and why: `bind(machine, patterns, system)`.
 
 A device is what a pattern can match: a PCI function ("00:03.0"), a device that firmware
-names ("com0"), an ACPI table ("FACP") or a part of the platform ("pci").
+names ("com0"), an ACPI table ("FACP"), a part of the platform ("pci") or a window of memory
+that no bus announces ("mmio@feb00e00").
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
-from metaos.probe.machine import AcpiTable, Function, Legacy, Machine, Unknown, domain, unknown_fact
+from metaos.probe.machine import (
+    AcpiTable,
+    Function,
+    Legacy,
+    Machine,
+    Mmio,
+    Unknown,
+    domain,
+    unknown_fact,
+)
 
 _UNREAD = {
     "vendor": "ids",
@@ -37,7 +47,8 @@ OTHER_CLOCK = "another clock tells the time"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something of the machine that a pattern can match; one of function, legacy, table is set.
+    """Something of the machine that a pattern can match; one of function, legacy, table, mmio is
+    set.
 
     `unknown` is what could not be read of it.
     """
@@ -47,6 +58,7 @@ class Device:
     function: Function | None = None
     legacy: Legacy | None = None
     table: AcpiTable | None = None
+    mmio: Mmio | None = None
     unknown: tuple[Unknown, ...] = ()
 
     def unread(self, what: str) -> Unknown | None:
@@ -106,6 +118,7 @@ def devices(machine: Machine) -> tuple[Device, ...]:
         Device(f.address, "pci", function=f, unknown=_unknown(machine, f.address))
         for f in machine.functions
     ]
+    found += [Device(x.address, "mmio", mmio=x) for x in machine.mmio]
     return tuple(found)
 
 
@@ -276,6 +289,8 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
         return f"is for '{match.name}'"
     if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
         return f"is for table {match.name}"
+    if match.kind == "mmio" and (device.mmio is None or device.mmio.kind != match.name):
+        return f"is for '{match.name}'"
     for key, wanted in match.keys:
         if device.unread(_UNREAD.get(key, key)) is not None:
             if key == "class" and (why := _other_class(device, wanted)):

@@ -101,12 +101,19 @@ def evaluate(expression: s.Expr, device: Device, names: Mapping[str, Fact] | Non
             return known[text]
         case s.Member(of=s.Name(text="legacy"), name="port") if device.legacy is not None:
             return device.legacy.port
+        case s.Member(of=s.Name(text="mmio"), name="window") if device.mmio is not None:
+            fact = f"mmio.{device.address}"
+            return WindowFact(device.mmio.base, device.mmio.size, fact)
         case s.Member() if dotted(expression) in known:
             return known[dotted(expression)]
         case s.Index(of=s.Name(text="bar"), index=index):
             return _bar(expression, device, _number(index, device, known))
         case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=index):
-            return _acpi(expression, device, width, _number(index, device, known))
+            data = device.table.data if device.table is not None else None
+            return _bytes(expression, device, width, _number(index, device, known), data)
+        case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=index):
+            data = device.mmio.data if device.mmio is not None else None
+            return _bytes(expression, device, width, _number(index, device, known), data)
         case s.Index(of=s.Member(of=of, name=width), index=index):
             found = evaluate(of, device, known)
             if isinstance(found, CapabilityFact):
@@ -214,15 +221,17 @@ def _demand_read(expression: s.Expr, device: Device, what: str) -> None:
         raise fail(expression, f"{unread.what}: not known: {unread.reason}", HOW_TO_GET)
 
 
-def _acpi(expression: s.Expr, device: Device, width: str, offset: int) -> int:
-    if device.table is None or not width.startswith("u"):
-        raise fail(expression, f"{device.address} is no ACPI table")
+def _bytes(expression: s.Expr, device: Device, width: str, offset: int, digits: str | None) -> int:
+    """A little-endian number in a table, or in the first bytes of a window."""
+    what = "table" if device.table is not None else "window"
+    if digits is None or not width.startswith("u"):
+        raise fail(expression, f"{device.address} has no such number")
     size = int(width[1:]) // 8
-    data = bytes.fromhex(device.table.data)
+    data = bytes.fromhex(digits)
     if offset + size > len(data):
         raise fail(
             expression,
-            f"table {device.address} has {len(data)} bytes, and byte {offset} is asked for",
+            f"{what} {device.address} has {len(data)} bytes, and byte {offset} is asked for",
         )
     value = int.from_bytes(data[offset : offset + size], "little")
     return Told(value, (f"acpi.{device.address}.{offset:#04x}.{width}",))

@@ -165,6 +165,8 @@ def _name(device: Device) -> str:
         return "ACPI table"
     if device.legacy is not None:
         return f"port {device.legacy.port:#x}"
+    if device.mmio is not None:
+        return f"{device.mmio.name} at {device.mmio.base:#x}"
     return "part of the platform"
 
 

@@ -24,6 +24,7 @@ from metaos.probe.machine import (
     Legacy,
     Machine,
     MemoryRange,
+    Mmio,
     Unknown,
     domain,
 )
@@ -88,6 +89,7 @@ class ShownMachine(_Shown, frozen=True, kw_only=True):
     legacy: tuple[Legacy, ...]
     tables: tuple[str, ...]
     acpi: Acpi
+    mmio: tuple[Mmio, ...]
     learnt: tuple[Learnt, ...]
     emulator: Emulator | None
     unknown: tuple[Unknown, ...]
@@ -102,6 +104,7 @@ def tree(machine: Machine) -> ShownMachine:
         legacy=machine.legacy,
         tables=tuple(table.signature for table in machine.acpi),
         acpi=read_acpi(machine.acpi),
+        mmio=machine.mmio,
         learnt=machine.learnt,
         emulator=machine.emulator,
         unknown=machine.unknown,

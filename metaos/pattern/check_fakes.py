@@ -197,6 +197,8 @@ def _is_place(node: s.Expr) -> bool:
             return True
         case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=s.Number()):
             return width in k.ACPI.members
+        case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=s.Number()):
+            return width in k.MMIO.members
     return False
 
 

@@ -150,6 +150,12 @@ CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in
 
 LEGACY = Names("legacy", {"port": fact(16)})
 
+MMIO = Names(
+    "mmio",
+    {"window": Window(), **{f"u{n}": Array(f"mmio.u{n}", fact(n), 16) for n in (8, 16, 32)}},
+)
+"""The matched window of memory, and the numbers in its first bytes as the probe read them."""
+
 BARS = Array("bar", Window(bar=True), 6)
 """The windows of a PCI function by the number of their base address register."""
 
@@ -201,6 +207,7 @@ ELSEWHERE: Mapping[str, str] = {
     "bar": "a device with 'match pci' has 'bar[0]', 'each bar' gives 'bar.size'",
     "acpi": "a device with 'match acpi' knows 'acpi'",
     "legacy": "a device with 'match legacy' knows 'legacy.port'",
+    "mmio": "a device with 'match mmio' knows 'mmio.window' and 'mmio.u32[0]'",
     "u8": "inside capability(NUMBER, ...) stand u8[N], u16[N], u32[N] of the capability",
     "function": "a device of class config knows 'function'",
     "payload": "a service knows 'payload'",

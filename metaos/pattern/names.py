@@ -46,6 +46,8 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
             found["acpi"] = k.ACPI
         elif match.kind == "legacy":
             found["legacy"] = k.LEGACY
+        elif match.kind == "mmio":
+            found["mmio"] = k.MMIO
         elif match.kind == "pci":
             found["bar"] = k.BARS
     if any(isinstance(x, s.Grant) for x in walk(pattern.of(s.Turn))):

@@ -451,9 +451,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What must be there: `kind` pci, legacy, acpi or platform.
+    """What must be there: `kind` pci, legacy, acpi, platform or mmio.
 
-    `name` is the legacy device's kind, the ACPI table's signature or the platform's part;
+    `name` is the legacy device's or the window's kind, the ACPI table's signature or the
+    platform's part;
     `keys` are PCI ids, name and value.
     """
 

@@ -70,7 +70,13 @@ def check(machine: Machine) -> Iterator[Fault]:
     for i, port in enumerate(machine.legacy):
         if port.port == 0:
             yield f"legacy[{i}].port", "no device is at port 0"
+    for i, one in enumerate(machine.mmio):
+        if not one.base or not one.size or one.base + one.size > 1 << 52:
+            yield f"mmio[{i}].base", f"no window has {one.size:#x} bytes at {one.base:#x}"
+        if not _HEX.fullmatch(one.data):
+            yield f"mmio[{i}].data", "these are no hex digits of whole bytes"
     addresses = {function.address for function in machine.functions}
+    addresses |= {one.address for one in machine.mmio}
     for i, network in enumerate(machine.networks):
         if network.address not in addresses:
             yield f"networks[{i}].address", f"there is no function {network.address}"

@@ -26,6 +26,7 @@ from metaos.probe.machine import (
     Legacy,
     Machine,
     MemoryRange,
+    Mmio,
     Network,
     Origin,
 )
@@ -37,7 +38,7 @@ _NETWORK = 0x02
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What an emulator calls the device at a PCI address; `mac` is empty if it has none."""
+    """What an emulator calls the device at an address; `mac` is empty if it has none."""
 
     name: str
     mac: str = ""
@@ -48,6 +49,7 @@ def join(
     rows: Sequence[LearnRow] = (),
     named: Mapping[str, Named] | None = None,
     emulator: Emulator | None = None,
+    mmio: tuple[Mmio, ...] = (),
 ) -> Machine:
     """Put the facts together.
 
@@ -70,9 +72,15 @@ def join(
             Network(address=f.address, mac=named[f.address].mac, origin=Origin.QEMU)
             for f in functions
             if f.class_code >> 16 == _NETWORK and f.address in named and named[f.address].mac
+        )
+        + tuple(
+            Network(address=x.address, mac=named[x.address].mac, origin=Origin.QEMU)
+            for x in mmio
+            if x.address in named and named[x.address].mac
         ),
         learnt=learnt(rows, dump),
         emulator=emulator,
+        mmio=mmio,
     )
 
 

@@ -164,6 +164,26 @@ class Legacy(Struct, frozen=True, kw_only=True):
     origin: Origin
 
 
+class Mmio(Struct, frozen=True, kw_only=True):
+    """A device in a window of memory that no bus announces.
+
+    `kind` is what the emulator calls the interface at the window, `data` its first 16 bytes as
+    hex digits, and `name` the device behind it.
+    """
+
+    kind: str
+    base: Hex
+    size: Hex
+    data: str
+    name: str
+    origin: Origin
+
+    @property
+    def address(self) -> str:
+        """What it is called in images and messages."""
+        return f"mmio@{self.base:x}"
+
+
 class AcpiTable(Struct, frozen=True, kw_only=True):
     """One ACPI table, whole, as hex digits."""
 
@@ -217,7 +237,8 @@ class Unknown(Struct, frozen=True, kw_only=True):
 class Machine(Struct, frozen=True, kw_only=True):
     """One machine. Functions are in address order, leaves in leaf order.
 
-    What is neither here nor named in `unknown` the machine does not have.
+    What is neither here nor named in `unknown` the machine does not have. A file says `mmio`
+    only where there is one.
     """
 
     schema: int
@@ -230,6 +251,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     learnt: tuple[Learnt, ...]
     emulator: Emulator | None = None
     unknown: tuple[Unknown, ...] = ()
+    mmio: tuple[Mmio, ...] = ()
 
 
 def domain(address: str) -> int:

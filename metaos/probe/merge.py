@@ -26,6 +26,7 @@ from metaos.probe.machine import (
     Legacy,
     Machine,
     MemoryRange,
+    Mmio,
     Network,
     Origin,
     Unknown,
@@ -68,6 +69,7 @@ def merge(files: Sequence[tuple[str, Machine]]) -> Merged:
         acpi=_tables(sources, verdicts),
         networks=(),
         learnt=(),
+        mmio=_mmio(sources),
     )
     machine = msgspec.structs.replace(
         machine,
@@ -79,6 +81,12 @@ def merge(files: Sequence[tuple[str, Machine]]) -> Merged:
     machine = msgspec.structs.replace(machine, unknown=unknown)
     _demand_sense(machine)
     return Merged(machine=machine, conflicts=tuple(verdicts.conflicts), filled=filled)
+
+
+def _mmio(sources: Sequence[Source]) -> tuple[Mmio, ...]:
+    """All that one of the files says, by its base."""
+    found = {x.base: x for s in reversed(sources) for x in s.machine.mmio}
+    return tuple(found[base] for base in sorted(found))
 
 
 def _demand_sense(machine: Machine) -> None:

@@ -25,7 +25,7 @@ from metaos.errors import Exit, MetaosError
 from metaos.probe.join import Named, join
 from metaos.probe.learn import LearnRow, encode
 from metaos.probe.lines import finished, parse
-from metaos.probe.machine import Emulator, Machine, Origin
+from metaos.probe.machine import Emulator, Machine, Mmio, Origin
 from metaos.resources import BOOTLOADER
 
 DEBUG_CONSOLE = 0xE9
@@ -35,6 +35,9 @@ _NASM_SECONDS = 30
 _CHUNK = 1 << 16
 _DEVICE = re.compile(r'(?P<indent> *)dev: (?P<name>[^,]+), id "')
 _ADDRESS = re.compile(r" *class .*, addr (?P<address>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]), pci id ")
+_WINDOW = re.compile(r" *mmio (?P<base>[0-9a-f]{16})/(?P<size>[0-9a-f]{16})$")
+_LOOKED_AT = 16
+"""Bytes of a window that are kept: what says which device it is."""
 _MAC = re.compile(r' *mac = "(?P<mac>[0-9a-f:]{17})"')
 
 
@@ -59,9 +62,9 @@ def probe_qemu(
         image = Path(folder, "discover.img")
         assemble(image, learn)
         machine = Target(target.name, "", tuple(as_connected([*target.args, *extra_args], QEMU)))
-        text, named = _boot(command(machine, image=image, accel=accel), timeout)
+        text, named, mmio = _boot(command(machine, image=image, accel=accel), timeout)
     emulator = Emulator(target=target.name, arguments=tuple(extra_args), origin=Origin.QEMU)
-    return join(parse(text), learn, named, emulator)
+    return join(parse(text), learn, named, emulator, mmio)
 
 
 def assemble(image: Path, learn: Sequence[LearnRow] = ()) -> None:
@@ -97,8 +100,10 @@ def assemble(image: Path, learn: Sequence[LearnRow] = ()) -> None:
         raise MetaosError(f"nasm does not work: {error}") from error
 
 
-def _boot(arguments: Sequence[str], timeout: float) -> tuple[str, dict[str, Named]]:
-    """Run the discoverer: what it printed, and QEMU's names by PCI address."""
+def _boot(
+    arguments: Sequence[str], timeout: float
+) -> tuple[str, dict[str, Named], tuple[Mmio, ...]]:
+    """Run the discoverer: what it printed, QEMU's names by address, and what has no bus."""
     ours, theirs = os.pipe()
     # The console is an ISA device with no place on any PCI bus and none in ACPI's tables.
     console = [
@@ -111,7 +116,19 @@ def _boot(arguments: Sequence[str], timeout: float) -> tuple[str, dict[str, Name
             os.close(theirs)
             theirs = -1
             text = _listen(vm, ours, timeout)
-            return text.decode("ascii", "replace"), parse_tree(vm.hmp("info qtree"))
+            nodes = _nodes(vm.hmp("info qtree"))
+            mmio = tuple(
+                Mmio(
+                    kind=node.name.replace("-", "_"),
+                    base=node.window[0],
+                    size=node.window[1],
+                    data=_words(vm.hmp(f"xp /{_LOOKED_AT // 4}xw {node.window[0]:#x}")),
+                    name=behind.name,
+                    origin=Origin.QEMU,
+                )
+                for node, behind in sorted(_alone(nodes), key=lambda pair: pair[0].window)
+            )
+            return text.decode("ascii", "replace"), _named(nodes), mmio
     finally:
         os.close(ours)
         if theirs >= 0:
@@ -153,10 +170,22 @@ def _progress(text: bytes) -> str:
 
 
 def parse_tree(text: str) -> dict[str, Named]:
-    """Names and MAC addresses by PCI address, from the monitor's `info qtree`.
+    """Names and MAC addresses by address, from the monitor's `info qtree`.
 
-    A MAC may be that of a device on a bus which the PCI function itself provides.
+    A MAC may be that of a device on a bus which the device at the address itself provides.
     """
+    return _named(_nodes(text))
+
+
+def _named(nodes: Sequence[_Node]) -> dict[str, Named]:
+    names = {node.address: node.name for node in nodes if node.address}
+    names |= {f"mmio@{node.window[0]:x}": behind.name for node, behind in _alone(nodes)}
+    macs = {node.place(): node.mac for node in nodes if node.mac}
+    return {place: Named(name, macs.get(place, "")) for place, name in names.items()}
+
+
+def _nodes(text: str) -> list[_Node]:
+    """The devices of QEMU's tree, each after the one that provides its bus."""
     devices: list[_Node] = []
     path: list[_Node] = []
     for line in text.splitlines():
@@ -169,30 +198,49 @@ def parse_tree(text: str) -> dict[str, Named]:
             path[-1].address = found["address"]
         elif path and (found := _MAC.match(line)):
             path[-1].mac = found["mac"]
-    macs: dict[str, str] = {}
-    for node in devices:
-        if node.mac and (address := node.function()):
-            macs[address] = node.mac
-    return {
-        node.address: Named(node.name, macs.get(node.address, ""))
-        for node in devices
-        if node.address
-    }
+        elif path and not path[-1].window[1] and (found := _WINDOW.match(line)):
+            path[-1].window = int(found["base"], 16), int(found["size"], 16)
+    return devices
+
+
+def _alone(nodes: Sequence[_Node]) -> list[tuple[_Node, _Node]]:
+    """Devices of the machine itself with a window and one device behind it, that are no way to
+    PCI: each with the device behind."""
+    behind: dict[int, list[_Node]] = {}
+    for node in nodes:
+        if node.parent is not None:
+            behind.setdefault(id(node.parent), []).append(node)
+    pairs = [(node, behind.get(id(node), [])) for node in nodes if node.parent is None]
+    return [
+        (node, others[0])
+        for node, others in pairs
+        if node.window[1] >= _LOOKED_AT and len(others) == 1 and not others[0].address
+    ]
+
+
+def _words(text: str) -> str:
+    """The bytes, as hex digits, of what the monitor's `xp /Nxw` shows."""
+    words = re.findall(r"0x([0-9a-f]{8})", text)
+    return b"".join(int(word, 16).to_bytes(4, "little") for word in words).hex()
 
 
 @dataclass(slots=True)
 class _Node:
-    """A device in QEMU's tree; `address` is empty unless it is a PCI function."""
+    """A device in QEMU's tree; `address` is empty unless it is a PCI function.
+
+    `window` is the first of its own in memory, base and size; a size of 0 is none.
+    """
 
     indent: int
     name: str
     parent: _Node | None
     address: str = ""
     mac: str = ""
+    window: tuple[int, int] = (0, 0)
 
-    def function(self) -> str:
-        """The address of the PCI function that it is or lies behind; empty if none."""
-        node: _Node | None = self
-        while node is not None and not node.address:
+    def place(self) -> str:
+        """The address of the PCI function or of the window that it is or lies behind."""
+        node = self
+        while not node.address and node.parent is not None:
             node = node.parent
-        return node.address if node is not None else ""
+        return node.address or (f"mmio@{node.window[0]:x}" if node.window[1] else "")
