@@ -234,4 +234,4 @@ def _bytes(expression: s.Expr, device: Device, width: str, offset: int, digits: 
             f"{what} {device.address} has {len(data)} bytes, and byte {offset} is asked for",
         )
     value = int.from_bytes(data[offset : offset + size], "little")
-    return Told(value, (f"acpi.{device.address}.{offset:#04x}.{width}",))
+    return Told(value, (f"{device.kind}.{device.address}.{offset:#04x}.{width}",))

@@ -24,6 +24,7 @@ def cite(machine: Machine) -> Machine:
     """Every number of the machine file that can reach an image, as a `Told`."""
     memory = (_cited(r, f"memory.{n}", "base", "size") for n, r in enumerate(machine.memory))
     legacy = (_cited(x, f"legacy.{x.kind}{x.index}", "port") for x in machine.legacy)
+    mmio = (_cited(x, f"mmio.{x.address}", "base", "size") for x in machine.mmio)
     learnt = (
         structs.replace(x, value=Told(x.value, (f"learnt.{x.device}.{x.name}",)))
         for x in machine.learnt
@@ -34,6 +35,7 @@ def cite(machine: Machine) -> Machine:
         functions=tuple(_function(f) for f in machine.functions),
         legacy=tuple(legacy),
         learnt=tuple(learnt),
+        mmio=tuple(mmio),
     )
 
 

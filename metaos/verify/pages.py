@@ -63,7 +63,8 @@ def _symbols(phase: PhaseMap, manifest: Manifest, own: list[Mapping]) -> Iterato
             continue
         stretches = [(0, symbol.size)]
         if symbol.kind == "window":
-            stretches = [(page, page + _PAGE) for page in pages.get(symbol.name, ())]
+            ends = ((page, page + _PAGE) for page in pages.get(symbol.name, ()))
+            stretches = [(page, min(end, symbol.size)) for page, end in ends]
         for start, end in stretches:
             message = _stretch(symbol, start, end, own)
             if message:
