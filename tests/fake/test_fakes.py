@@ -35,7 +35,7 @@ QUICK = (
     "uart16550",
     "vga_text",
     "pic8259",
-    "hpet",
+    "event_timer",
     "pit8254",
     "acpi_pm_timer",
     "i82540em",

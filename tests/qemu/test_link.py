@@ -13,6 +13,7 @@ from tests.qemu.questions import echo, quiet
 pytestmark = pytest.mark.qemu
 
 PC = (*BARE, *SERIAL)
+MICROVM = ("-M", "microvm", *PC[2:])
 Q35 = ("-M", "q35", *PC[2:], "-device", "pcie-root-port,id=rp0,chassis=1")
 EXPRESS = CARD.replace("e1000,", "e1000e,bus=rp0,")
 CARDS = {
@@ -23,6 +24,11 @@ CARDS = {
     "virtio": (PC, CARD.replace("e1000,", "virtio-net-pci,")),
     "virtio, version 1 alone": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-legacy=on,")),
     "virtio, legacy": (PC, CARD.replace("e1000,", "virtio-net-pci,disable-modern=on,")),
+    "virtio over MMIO": (MICROVM, CARD.replace("e1000,", "virtio-net-device,")),
+    "virtio over MMIO, version 1": (
+        (*MICROVM, "-global", "virtio-mmio.force-legacy=false"),
+        CARD.replace("e1000,", "virtio-net-device,"),
+    ),
     "vmxnet3": (PC, CARD.replace("e1000,", "vmxnet3,")),
     "NE2000": (PC, CARD.replace("e1000,", "ne2k_pci,")),
     "82559C": (PC, CARD.replace("e1000,", "i82559c,")),

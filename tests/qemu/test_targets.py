@@ -22,6 +22,8 @@ pytestmark = pytest.mark.qemu
 
 SMALL = ("-M", "pc", "-nodefaults", *SERIAL)
 Q35 = ("-M", "q35", *TARGET[2:])
+MICROVM = ("-M", "microvm", *TARGET[2:5], *SERIAL)
+MODERN = ("-global", "virtio-mmio.force-legacy=false")
 
 MACHINES = {
     "default": (*TARGET, "-device", CARD),
@@ -60,6 +62,11 @@ MACHINES = {
     "an NE2000 on q35, behind a bridge": (
         *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1"),
         *("-device", "ne2k_pci,bus=b,addr=5"),
+    ),
+    "virtio over MMIO": (*MICROVM, "-device", "virtio-net-device"),
+    "virtio over MMIO, version 1": (*MICROVM, *MODERN, "-device", "virtio-net-device"),
+    "virtio over MMIO, nothing optional": (
+        *(*MICROVM, "-device", "virtio-net-device,event_idx=off,mrg_rxbuf=off,status=off"),
     ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
     "a PCnet": (*SMALL, "-device", "pcnet"),

@@ -91,13 +91,13 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
     changed = rule.read_text("utf-8").replace("3579545 Hz", "3579545 Hz rank 9")
     (blinking / "platform" / rule.name).write_text(changed)
     period = Learnt(
-        device="HPET", pattern="hpet", name="period", value=10_000_000, origin=Origin.DISCOVERER
+        device="HPET", pattern="event_timer", name="period", value=10_000_000, origin=Origin.DISCOVERER
     )
     machine = read_machine(MACHINES / "pc-e1000.json")
     machine = msgspec.structs.replace(machine, learnt=(*machine.learnt, period))
     path, image = make(machine, patterns=[blinking])
     served = {x.address: x.pattern for x in image.manifest.provenance.devices}
-    assert served["HPET"] == "hpet" and "FACP" not in served
+    assert served["HPET"] == "event_timer" and "FACP" not in served
     stars, passed, ticks = stars_and_time(path, image)
     assert abs(stars / 4 - passed) <= 1.5
     assert abs(stars - 4 * ticks / 100_000_000) <= 1
