@@ -91,7 +91,11 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
     changed = rule.read_text("utf-8").replace("3579545 Hz", "3579545 Hz rank 9")
     (blinking / "platform" / rule.name).write_text(changed)
     period = Learnt(
-        device="HPET", pattern="event_timer", name="period", value=10_000_000, origin=Origin.DISCOVERER
+        device="HPET",
+        pattern="event_timer",
+        name="period",
+        value=10_000_000,
+        origin=Origin.DISCOVERER,
     )
     machine = read_machine(MACHINES / "pc-e1000.json")
     machine = msgspec.structs.replace(machine, learnt=(*machine.learnt, period))
