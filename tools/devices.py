@@ -83,6 +83,8 @@ def _qemu_names() -> defaultdict[str, list[str]]:
     """QEMU's name of each pattern's device, with the properties and the place that make it so."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for card in known()["card"]:
-        name = ",".join((card["qemu"], *card.get("with", ())))
+        given = card.get("with", ())
+        name = ",".join((card["qemu"], *(x for x in given if x[0] != "-")))
+        name = " ".join((name, *(x for x in given if x[0] == "-")))
         found[card["pattern"]].append(f"`{name}`{' behind a port' * card.get('port', False)}")
     return found

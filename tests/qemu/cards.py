@@ -42,6 +42,7 @@ def placed(arguments: Sequence[str]) -> tuple[Placed, ...]:
 def _cards(arguments: Sequence[str]) -> Iterator[Placed]:
     pairs = [*itertools.pairwise([*arguments, ""])]
     chipset = next((value.partition(",")[0] for option, value in pairs if option == "-M"), "pc")
+    everywhere = [f"{option} {value}" for option, value in pairs if option == "-global"]
     bridges: dict[str, str] = {}
     for option, value in pairs:
         if option != "-device":
@@ -52,7 +53,7 @@ def _cards(arguments: Sequence[str]) -> Iterator[Placed]:
             bridges[given.get("id", "")] = BRIDGES[name]
         where = bridges.get(given.get("bus", "").partition(".")[0], "")
         for card in devices()["card"]:
-            if card["qemu"] == name and _is(card, properties, "port" in where):
+            if card["qemu"] == name and _is(card, [*properties, *everywhere], "port" in where):
                 yield Placed(card["pattern"], f"{chipset}, {where}" if where else chipset)
 
 
