@@ -78,9 +78,10 @@ def clock_ticks(work: Work) -> Ticks | None:
     if register is None or register.space == "config":
         raise fail(node.span, "E0470", "a clock counts in a register, among ports or in a window")
     if clock.period is not None:
-        hertz = FEMTOSECONDS // max(1, number(clock.period, device.device, device.facts.values))
-    if not hertz:
-        raise fail(clock.span, "E0470", "this clock stands still")
+        period = number(clock.period, device.device, device.facts.values)
+        if not 0 < period <= FEMTOSECONDS:
+            raise fail(clock.period.span, "E0470", f"no clock has a period of {period} fs")
+        hertz = FEMTOSECONDS // period
     return Ticks(register.number, register.bits, clock.bits, hertz, register.symbol, clock.down)
 
 

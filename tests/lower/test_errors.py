@@ -251,8 +251,19 @@ FAULTS = [
         card(*PORTS, "sequence init", '  await P == 1 within 2000 s else "late"') + CLOCK,
     ),
     device(
-        "E0470", "expected a register among I/O ports", *REGISTERS, "clock R 24 bits at 1000 Hz"
+        "E0470",
+        "expected a register among I/O ports",
+        *REGISTERS,
+        "access config select R data R enable 1",
     ),
+    device(
+        "E0470",
+        "a clock counts in a register, among ports or in a window",
+        "registers cfg config 32 bits",
+        "  4 C rw @m 1",
+        "clock C 24 bits at 1000 Hz",
+    ),
+    device("E0470", "no clock has a period of 0 fs", *REGISTERS, "clock R 24 bits of 0 fs"),
     device(
         "E0480",
         "a table starts as { field = value, ... }",
