@@ -167,7 +167,7 @@ def test_fake_and_model_send_the_same_for_random_frames(name: str) -> None:
     assert one.start() is None
     assert other.start() is None
     taken, draw = 0, random.Random(7)
-    for frame in frames(3, 300, MAC.to_bytes(6, "big"), bytes([10, 0, 2, 15])):
+    for frame in frames(3, 150, MAC.to_bytes(6, "big"), bytes([10, 0, 2, 15])):
         if card.deliver(frame):  # the models filter addresses and lengths, the fakes do not
             taken += 1
             assert fake.arrive(frame.ljust(60, b"\0"))
@@ -175,8 +175,8 @@ def test_fake_and_model_send_the_same_for_random_frames(name: str) -> None:
             for station in (one, other):
                 station.turn()
         assert fake.sent == card.sent
-    assert taken > 150
-    assert len(card.sent) > 50
+    assert taken > 75
+    assert len(card.sent) > 25
 
 
 # ---- numbers, arguments

@@ -69,13 +69,13 @@ def compare(station: Station, card: ne2000.Card, seed: int, count: int) -> list[
     return turns
 
 
-def test_two_thousand_frames() -> None:
-    """The ring has 58 pages: it wraps more than sixty times."""
+def test_six_hundred_frames() -> None:
+    """The ring has 58 pages: it wraps more than ten times."""
     station, card = started()
-    turns = compare(station, card, 21, 2000)
+    turns = compare(station, card, 21, 600)
     assert len({turn.trace for turn in turns}) == 1
-    assert sum(bool(turn.sent) for turn in turns) > 500
-    assert sum(turn.delivered and not turn.sent for turn in turns) > 500
+    assert sum(bool(turn.sent) for turn in turns) > 150
+    assert sum(turn.delivered and not turn.sent for turn in turns) > 150
 
 
 @pytest.mark.slow

@@ -244,7 +244,7 @@ def comparisons(draw: st.DrawFn) -> tuple[Expression, list[int]]:
     return (two("xor", result, flip) if draw(st.booleans()) else result), inputs
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(comparisons())
 def test_comparisons_carried_through_keep_their_truth(case: tuple[Expression, list[int]]) -> None:
     same_value(*case)

@@ -282,7 +282,7 @@ def test_config_space_answers_as_the_specification_says() -> None:
 
 
 NAMES = sorted(p.stem for p in MACHINES.glob("*.json"))
-NEIGHBOURS = [pair for x, y in itertools.pairwise(NAMES) for pair in ((x, y), (y, x), (y, y))]
+NEIGHBOURS = [*itertools.pairwise(NAMES), (NAMES[-1], NAMES[0]), (NAMES[0], NAMES[0])]
 
 
 @pytest.mark.parametrize(
