@@ -25,7 +25,14 @@ from tests.conftest import GOLDEN
 from tests.lower.lowering import MACHINES, machine
 from tests.lower.test_golden import WHOLE
 
-NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
+QUICK = ("pc-e1000", "pc-virtio", "q35-bridge")
+EVERY = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted(path.stem for path in MACHINES.glob("*.json"))
+    ],
+)
 _INSTRUCTION = re.compile(r"^  \+0x\w+  (?:[0-9a-f]{2} )+ *([a-z]\w*)", re.MULTILINE)
 BUILD = """
 import hashlib, sys
@@ -60,7 +67,7 @@ def elsewhere(name: str, folder: Path, environment: Mapping[str, str]) -> str:
 # ---- the same bytes -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_twice_the_same(name: str) -> None:
     assert built(name).data == built(name).data
 
@@ -127,7 +134,7 @@ def test_the_ir_stage_is_the_golden_text() -> None:
     assert {part.strip() for part in found} == kept
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_the_llvm_stage_has_a_function_a_program(name: str) -> None:
     text, programs = dumped("llvm", name), dumped("ir", name).count("\nprogram ") + 1
     assert text.count('@"turn"()') == programs == text.count("unreachable")
@@ -139,7 +146,7 @@ def test_the_assembly_stage_has_no_branch() -> None:
     assert not [w for w in words if w[0] == "j" or w.startswith(("call", "ret", "loop"))]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_every_instruction_of_a_dump_has_its_pattern_line(name: str) -> None:
     for stage, start in (("asm", "  +"), ("ir", "  ")):
         lines = [line for line in dumped(stage, name).splitlines() if line.startswith(start)]

@@ -17,6 +17,9 @@ from metaos.verify.why import why
 from tests.verify.handmade import handmade
 
 WHOLE = handmade()
+SEEDS = pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=() if n < 3 else pytest.mark.slow) for n in range(10)]
+)
 
 
 def refused(path: Path) -> MetaosError:
@@ -87,7 +90,7 @@ def judged(image: Image, pick: random.Random) -> None:
             assert error.message
 
 
-@pytest.mark.parametrize("seed", range(10))
+@SEEDS
 def test_lies_in_the_manifest_and_the_account_end_in_a_report(seed: int) -> None:
     pick = random.Random(seed)
     manifest, account = msgspec.to_builtins(WHOLE.manifest), msgspec.to_builtins(WHOLE.account)
@@ -111,7 +114,7 @@ def changed_somewhere(pick: random.Random, places: range) -> Image:
     return Image(bytes(loaded) + WHOLE.data[len(loaded) :], WHOLE.manifest, WHOLE.account)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@SEEDS
 def test_every_changed_code_byte_ends_in_a_report(seed: int) -> None:
     pick = random.Random(seed)
     codes = [phase.code_file[0] for phase in WHOLE.manifest.phases]
