@@ -5,13 +5,27 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.answers import in_flight
-from benchmarks.cards import machines, probed
+from benchmarks.cards import SMALL_PC, machines, probed
 from benchmarks.harness import booted
+from metaos.boot.target import NO_TARGET, load_target
+from tests.qemu.cards import devices, placed
 from tests.qemu.conftest import Make
 
 pytestmark = pytest.mark.qemu
 
-MACHINES = {title: (target, arguments) for title, target, arguments in machines()}
+
+def args(target: str) -> tuple[str, ...]:
+    return load_target(target).args
+
+
+MEASURED = {title: (target, arguments) for title, target, arguments in machines()}
+SERVED = {c.pattern for target, more in MEASURED.values() for c in placed((*args(target), *more))}
+MACHINES: dict[str, tuple[str, tuple[str, ...]]] = MEASURED | {
+    card["qemu"]: (NO_TARGET, (*SMALL_PC, "-device", card["qemu"]))
+    for card in devices()["card"]
+    if card["pattern"] not in SERVED
+}
+"""The machines of the benchmarks, and one for each further card."""
 QUICK = ("pc-e1000", "pc-virtio")
 ECHOES = 10_000
 

@@ -25,6 +25,11 @@ Q35 = ("-M", "q35", *TARGET[2:])
 MICROVM = ("-M", "microvm", *TARGET[2:5], *SERIAL)
 MODERN = ("-global", "virtio-mmio.force-legacy=false")
 
+I8255X = (
+    *("i82557b", "i82557c", "i82558a", "i82558b", "i82559a", "i82559b", "i82559c", "i82559er"),
+    *("i82550", "i82551", "i82562", "i82801"),
+)
+
 MACHINES = {
     "default": (*TARGET, "-device", CARD),
     "slot 7, a serial port to nowhere": (
@@ -117,8 +122,11 @@ MACHINES = {
         *(*Q35, "-device", "pcie-pci-bridge,id=b"),
         *("-device", "e1000,bus=b,addr=5"),
     ),
+    "an 82559C on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "i82559c,bus=b,addr=5"),
+    ),
+    **{f"QEMU's {name}": (*SMALL, "-device", name) for name in I8255X},
 }
-
 
 QUICK = (
     "default", "behind a bridge", "q35", "an 82574L behind a root port",
