@@ -31,7 +31,7 @@ from metaos.cli_options import (
 )
 from metaos.errors import Exit, MetaosError
 
-_QEMU_VERBS = ("build", "probe", "run", "test")
+_QEMU_VERBS = ("build", "probe", "run", "test", "boot-chart")
 
 
 class Verbs(TyperGroup):
@@ -167,6 +167,7 @@ def diff(
 
 app.command(options_metavar=WITH_QEMU)(cli_run.run)
 app.command(options_metavar=WITH_QEMU)(cli_run.test)
+app.command("boot-chart", options_metavar=WITH_QEMU)(cli_run.boot_chart)
 
 
 @app.command()

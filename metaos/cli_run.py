@@ -113,6 +113,45 @@ def test(
     raise SystemExit(Exit.DONE if result.passed else Exit.FAILED)
 
 
+def boot_chart(
+    ctx: typer.Context,
+    image: LatestImage = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw it there, too.")] = None,
+    accel: Accel = "auto",
+    target: Target = None,
+    patterns: PatternDirs = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds each boot may take.")] = 60.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Boot an image twice, and say what its start costs, part by part."""
+    from metaos.boot import chart, chart_text
+    from metaos.boot.run import Wanted
+    from metaos.files import replace_text
+    from metaos.pattern.patterns import load
+
+    wanted = Wanted(
+        image=image or latest_image(),
+        net="wire",
+        capture=None,
+        accel=accel,
+        target=target,
+        arguments=qemu_arguments(ctx),
+    )
+    made = chart.boot_chart(
+        wanted,
+        patterns=load(cli_build.pattern_folders(tuple(patterns or ()))),
+        seconds=timeout,
+        progress=console.silent if quiet else console.note,
+    )
+    if svg is not None:
+        replace_text(svg, chart_text.svg(made))
+    if json:
+        console.data_json(made)
+    else:
+        console.data(chart_text.text(made))
+
+
 def _write_symbols(path: Path, port: int, machine: Path | None, patterns: tuple[Path, ...]) -> None:
     """Write what gdb reads, and say how it is started."""
     from metaos.debug.session import script_of, session

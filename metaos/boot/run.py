@@ -130,10 +130,10 @@ def test(
         MetaosError: the image or QEMU is not as it should be, or nothing can be asked.
     """
     image = read_image(wanted.image)
-    served = _roles(image, wanted.image)
+    served = roles_of(image, wanted.image)
     accel = choose(wanted.accel)
     progress(f"{accel.name}: {accel.why}")
-    arguments, cards = _arguments(wanted, image), network.network_cards(QEMU)
+    arguments, cards = machine_arguments(wanted, image), network.network_cards(QEMU)
     count = network.count_cards(arguments, cards)
     if not count:
         raise MetaosError(
@@ -149,7 +149,7 @@ def test(
         for number, file in enumerate(_captures(wanted.capture, count)):
             connected += network.capture(file, number)
         serial = f"file,path={network.quote(said)}"
-        with Qemu(_command(connected, wanted, accel, serial=serial)) as vm:
+        with Qemu(qemu_command(connected, wanted, accel, serial=serial)) as vm:
             progress("waiting for the machine to boot")
             verdicts = tuple(_verdicts(vm, wires, served, patterns, seed, boot_seconds))
             words = vm.stderr.strip()
@@ -184,7 +184,7 @@ def _verdicts(
             hint="name the folder of their patterns: --patterns DIR",
         )
     end = time.monotonic() + boot_seconds
-    wire_of = _wires(vm, wires, served, boot_seconds)
+    wire_of = wires_of(vm, wires, served, boot_seconds)
     for role in served:
         if role.card not in wire_of:
             yield missing(role.card, wire_of)
@@ -208,7 +208,7 @@ def _verdicts(
             yield msgspec.structs.replace(verdict, card=role.card)
 
 
-def _wires(
+def wires_of(
     vm: Qemu, wires: Sequence[network.Wire], served: Sequence[Role], seconds: float
 ) -> dict[str, network.Wire]:
     """The wire of each card, by PCI address: as soon as the firmware has numbered the buses.
@@ -243,7 +243,7 @@ def _captures(path: Path | None, count: int) -> list[Path]:
 
 def _person_plan(wanted: Wanted, image: Image) -> Plan:
     """The command for `run`, with the network that was asked for."""
-    arguments = _arguments(wanted, image)
+    arguments = machine_arguments(wanted, image)
     backend, notes = _backend(wanted, image)
     if backend:
         connected = _connected(wanted, arguments, backend)
@@ -257,7 +257,7 @@ def _person_plan(wanted: Wanted, image: Image) -> Plan:
         arguments = network.as_connected(arguments, QEMU)
     # Under KVM a breakpoint is written into the code, which is proved to be as it is.
     accel = choose("tcg" if wanted.gdb and wanted.accel == "auto" else wanted.accel)
-    line = _command(arguments, wanted, accel, serial="stdio,signal=off")
+    line = qemu_command(arguments, wanted, accel, serial="stdio,signal=off")
     if wanted.gdb:
         line += ["-S", "-gdb", f"tcp:{network.LOCALHOST}:{wanted.gdb}"]
     return Plan(tuple(line), notes, accel)
@@ -267,7 +267,7 @@ def _backend(wanted: Wanted, image: Image) -> tuple[str, tuple[str, ...]]:
     """QEMU's network backend, "" for none, and what a person may do with it."""
     if wanted.net == "user":
         forwards = [network.parse_forward(text) for text in wanted.forwards]
-        served = _roles(image, wanted.image)
+        served = roles_of(image, wanted.image)
         guests = [role.interface for role in served] or [_system(image, wanted.image).interface]
         backend = network.user_backend(guests, forwards)
         notes = [_leads_to(f, served) for f in forwards] if len(served) > 1 else []
@@ -278,7 +278,7 @@ def _backend(wanted: Wanted, image: Image) -> tuple[str, tuple[str, ...]]:
             f"raw frames, one a datagram, on 127.0.0.1: send to port {ends.machine_port}, "
             f"answers come to port {ends.our_port}"
         )
-        return ends.backend, (*_shared(_roles(image, wanted.image)), note)
+        return ends.backend, (*_shared(roles_of(image, wanted.image)), note)
     return "", ()
 
 
@@ -302,7 +302,7 @@ def _line_to_try(forward: network.Forward) -> str:
     return f"try: echo hi | nc {option}-w1 127.0.0.1 {forward.host_port}"
 
 
-def _arguments(wanted: Wanted, image: Image) -> list[str]:
+def machine_arguments(wanted: Wanted, image: Image) -> list[str]:
     """The machine's own arguments: those it was probed with, or another target's."""
     emulator = image.manifest.provenance.emulator
     if wanted.target is not None:
@@ -347,7 +347,9 @@ def _create(path: Path) -> None:
         raise MetaosError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _command(arguments: Sequence[str], wanted: Wanted, accel: Choice, *, serial: str) -> list[str]:
+def qemu_command(
+    arguments: Sequence[str], wanted: Wanted, accel: Choice, *, serial: str
+) -> list[str]:
     """The whole command. A machine that is reset ends, so that a fault is no endless loop."""
     line = command(
         load_target(NO_TARGET), arguments, image=wanted.image, accel=accel.name, serial=serial
@@ -362,7 +364,7 @@ def _system(image: Image, path: Path) -> System:
     return system
 
 
-def _roles(image: Image, path: Path) -> tuple[Role, ...]:
+def roles_of(image: Image, path: Path) -> tuple[Role, ...]:
     """The image's network cards, in the machine's order, and what each is to do."""
     offering = [device.address for device in image.manifest.provenance.devices if device.offers]
     return roles(_system(image, path), offering)
