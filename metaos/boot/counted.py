@@ -9,6 +9,7 @@ repeated string instruction once an iteration.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -109,16 +110,20 @@ def _begins(machine: Watched, position: Position) -> bool:
 
 
 def _wait(machine: Watched, position: Position) -> None:
-    """Let a row wait without stops until it is over; the machine then stands somewhere behind."""
-    stub, first = machine.stub, machine.image.manifest.phases[position[0]].code_linear
-    stub.remove(first)
-    stub.resume()
-    while not stub.stopped(_LOOK_SECONDS):
+    """Let a row wait without stops until it is over.
+
+    The machine then stands somewhere behind it: what it did until there counts as the wait's.
+    """
+    firsts = [phase.code_linear for phase in machine.image.manifest.phases]
+    for first in firsts:
+        machine.stub.remove(first)
+    machine.stub.resume()
+    while machine.position() == position:
         machine.left("the end of a wait")
-        if machine.position() != position:
-            stub.interrupt()
-            break
-    stub.insert(first)
+        time.sleep(_LOOK_SECONDS)
+    machine.stub.interrupt()
+    for first in firsts:
+        machine.stub.insert(first)
 
 
 def _grouped(machine: Watched, turns: list[_Turn]) -> Iterator[Part]:

@@ -46,9 +46,9 @@ def timed(machine: Watched, asked: Asked, parts: tuple[Part, ...]) -> tuple[Segm
 
 def _further(machine: Watched, parts: tuple[Part, ...], here: int) -> int:
     """The part that the machine is in, `here` or a later one."""
-    if here == 0:
-        return _LOADER if machine.loaded() else 0
     position = machine.position()
+    if position[0] < 0:  # no phase has begun
+        return _LOADER if machine.loaded() else here
     for number in range(here, len(parts)):
         if position in parts[number].positions:
             return number

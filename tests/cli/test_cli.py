@@ -16,7 +16,7 @@ from tests.boot.stub import emulator, stub_image
 from tests.command import START, metaos
 
 VERBS = (
-    *("build", "probe", "show", "match", "config", "run", "test"),
+    *("build", "probe", "show", "match", "config", "run", "test", "boot-chart"),
     *("audit", "why", "trace", "patterns", "explain", "init", "doctor", "version", "clean"),
 )
 
@@ -51,6 +51,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
         ["build"],
         ["run"],
         ["test"],
+        ["boot-chart"],
     ],
 )
 def test_wrong_usage_is_2_and_one_message(words: list[str], tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 PORT = "7007"
 DEMO = "make demo"
 """What it prints has commands in it, which it shows before it runs them."""
-NEEDS_QEMU = re.compile(r"^metaos (probe|run|test)\b|--probe\b|^make demo$")
+NEEDS_QEMU = re.compile(r"^metaos (probe|run|test|boot-chart)\b|--probe\b|^make demo$")
 _FENCE = re.compile(r"^```(\w+)?(?: (\S+))?$")
 _LOOSE = re.compile(r"(\.\.\.|(?<=\S) {2,}|(?<![^\s(])\d+(?:\.\d+)?(?![^\s,)]))")
 _COMMAND_SECONDS = 120.0
