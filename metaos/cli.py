@@ -186,14 +186,22 @@ def audit(image: ImageFile, json: Json = False) -> None:
 @app.command()
 def why(
     image: ImageFile,
-    place: Annotated[str, typer.Argument(help="An offset, an address, a symbol, a device.")],
+    place: Annotated[
+        str | None, typer.Argument(help="An offset, an address, a symbol, a device.")
+    ] = None,
+    fact: Annotated[
+        str | None, typer.Option(help="The bytes that depend on it: 00:03.0.bar0, system.address.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Say which rule, device and facts a byte of an image comes from."""
+    """Say which rule, device and facts a byte of an image comes from; or what a fact became."""
     from metaos.link.image import read_image
-    from metaos.verify.why import why as origins
+    from metaos.verify import why as reasons
 
-    found = origins(read_image(image), place)
+    if (place is None) == (fact is None):
+        raise MetaosError("name a place or --fact FACT, and not both", exit_code=Exit.USAGE)
+    built = read_image(image)
+    found = reasons.why_fact(built, fact) if fact else reasons.why(built, place or "")
     if json:
         console.data_json(found)
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from metaos import resources
@@ -118,7 +119,7 @@ def build_proved(
     patterns = read_patterns(pattern_dirs)
     for told in patterns.replacements():
         progress(told)
-    made = _make(machine, patterns, system, progress, fold_units)
+    made = make(machine, patterns, system, progress, fold_units)
     image = made.image
     progress("proving the laws")
     report = verify(image)
@@ -154,7 +155,7 @@ def compare(
     made: list[Made | MetaosError] = []
     for machine in (a, b):
         try:
-            made.append(_make(machine, patterns, system, progress))
+            made.append(make(machine, patterns, system, progress))
         except MetaosError as error:
             made.append(error)
     placed = None
@@ -171,7 +172,7 @@ def make(
     pattern_dirs: Sequence[Path] = (resources.PATTERNS,),
 ) -> Made:
     """An image with every stage before it, not proved: to be compared with another."""
-    return _make(machine, read_patterns(pattern_dirs), system, lambda _: None)
+    return make(machine, read_patterns(pattern_dirs), system, lambda _: None)
 
 
 def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Made:
@@ -186,12 +187,13 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
     patterns = read_patterns(pattern_dirs)
     for fold_units in (False, True):
         try:
-            made = _make(machine, patterns, system, lambda _: None, fold_units)
+            made = make(machine, patterns, system, lambda _: None, fold_units)
         except MetaosError:
             if not fold_units:
                 raise
             break
         if made.image.loaded == image.loaded:
+            _demand_same_account(image, made.image)
             return made
     raise MetaosError(
         "the image is not what this machine file and these patterns make",
@@ -200,14 +202,33 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
     )
 
 
-def _make(
+def _demand_same_account(image: Image, made: Image) -> None:
+    """The account of the loaded bytes is the one that machine file and patterns give.
+
+    Raises:
+        MetaosError: the first entry of which the image says something else (exit LAW_BROKEN).
+    """
+    end = len(made.loaded)
+    one, other = ([e for e in x.account if e.start < end] for x in (image, made))
+    for mine, right in zip_longest(one, other):
+        if mine != right:
+            entry = mine or right
+            raise MetaosError(
+                f"the account of file {entry.start:#x} to {entry.end:#x} is not what the machine "
+                "file and the patterns make it",
+                hint="the image was changed, or built by another MetaOS: build it again",
+                exit_code=Exit.LAW_BROKEN,
+            )
+
+
+def make(
     machine: Machine,
     patterns: Patterns,
     system: System,
     progress: Progress,
     fold_units: bool = False,
 ) -> Made:
-    """All stages from the facts to a linked image, and what they made on the way."""
+    """All stages from the facts to a linked image, and what they made on the way; not proved."""
     demand_known(machine, patterns)
     machine = cite(machine)
     with _lines_shown(patterns):

@@ -11,7 +11,7 @@ what is *decided* by a fact does not carry it, only what is made of its number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 
 class Told(int):
@@ -54,12 +54,19 @@ def bytes_of(value: int, length: int) -> list[int]:
     return [value >> 8 * i & 0xFF for i in range(length)]
 
 
-def _kept(operation: Callable[..., int]) -> Callable[..., int]:
+_BY_ZERO = (int.__mul__, int.__rmul__, int.__and__, int.__rand__)
+"""Of these a 0 decides the result: it is 0 because of that one alone."""
+
+
+def _kept(operation: Callable[..., Any]) -> Callable[..., Any]:
     """The int's own operation, whose result has the facts of its operands."""
 
-    def keep(self: Told, *others: int) -> int:
+    def keep(self: Told, *others: int) -> Any:
         value = operation(self, *others)
-        return value if value is NotImplemented else Told(value, facts_of(self, *others))
+        if value is NotImplemented:
+            return value
+        nothing = [n for n in (self, *others) if n == 0] if operation in _BY_ZERO else []
+        return Told(value, facts_of(*(nothing or (self, *others))))
 
     return keep
 

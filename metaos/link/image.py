@@ -61,6 +61,8 @@ __all__ = [
     "WindowMap",
     "pack_image",
     "read_image",
+    "riders",
+    "sealed_by",
     "uncovered",
     "write_image",
 ]
@@ -154,7 +156,7 @@ def pack_image(loaded: bytes, manifest: Manifest, account: Iterable[AccountEntry
     body[account_at : account_at + len(packed_account)] = packed_account
     fields = (FORMAT, end, base, base, len(packed_manifest), account_at, len(packed_account), 0)
     body[-TRAILER_LENGTH:] = _TRAILER.pack(MAGIC, *fields, b"")
-    body[-_DIGEST_LENGTH:] = _digest(body)
+    body[-_DIGEST_LENGTH:] = sealed_by(body)
     return Image(bytes(body), manifest, tuple(entries))
 
 
@@ -209,7 +211,7 @@ def read_image(path: Path) -> Image:
         raise _damage(path, f"the trailer is damaged (format {version})")
     if length != len(data):
         raise _damage(path, f"is {len(data)} bytes long, its trailer says {length}")
-    if digest != _digest(data):
+    if digest != sealed_by(data):
         raise _damage(path, "the bytes are not those that were built (SHA-256 differs)")
     form = _unpack(path, data, "manifest", manifest_at, manifest_length, _Form)
     if form.schema > SCHEMA:
@@ -296,7 +298,15 @@ def _damage(path: Path, what: str, hint: str = _HINT) -> MetaosError:
     return MetaosError(f"{path}: {what}", hint=hint, exit_code=Exit.LAW_BROKEN)
 
 
-def _digest(data: bytes | bytearray) -> bytes:
+def riders(data: bytes) -> dict[str, FileRange]:
+    """Where the trailer of a whole image file says that manifest and account lie."""
+    fields = _TRAILER.unpack(data[-TRAILER_LENGTH:])
+    pairs = (("manifest", fields[4:6]), ("account", fields[6:8]))
+    return {name: FileRange(start=at, end=at + length) for name, (at, length) in pairs}
+
+
+def sealed_by(data: bytes | bytearray) -> bytes:
+    """What the trailer's last field must be: of SHA-256 over all before it the first bytes."""
     return hashlib.sha256(memoryview(data)[:-_DIGEST_LENGTH]).digest()[:_DIGEST_LENGTH]
 
 

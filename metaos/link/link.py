@@ -56,7 +56,7 @@ MOST_SECTORS = 127
 """What one extended read transfers on every BIOS (Phoenix EDD 3.0, the packet's block count)."""
 _BLOCK = 128
 """Bytes that one round of the loader's zeroing loop stores."""
-_CLOSE = 32
+CLOSE = 32
 """Chunks no farther apart are one piece: a list entry takes 8 bytes."""
 _ROUNDS = 8
 
@@ -202,7 +202,7 @@ def _pieces(chunks: list[Chunk]) -> list[tuple[Piece, list[Chunk]]]:
     """Join chunks that lie close together; begin and end at multiples of 4."""
     groups: list[list[Chunk]] = []
     for chunk in chunks:
-        if groups and chunk.physical - _end(groups[-1][-1]) <= _CLOSE:
+        if groups and chunk.physical - _end(groups[-1][-1]) <= CLOSE:
             groups[-1].append(chunk)
         else:
             groups.append([chunk])

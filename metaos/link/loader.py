@@ -24,6 +24,8 @@ from metaos.told import facts_of
 
 LOW = 0x7C00
 """Where the firmware puts sector 0; it is 512 bytes long."""
+SIGNATURE = 510
+"""Where the firmware looks whether sector 0 can be booted."""
 LISTS = 0x8040
 """Where the loader looks for its lists: sector 1 begins with the bootstrap page's entries."""
 FIXED = 512 + (LISTS - 0x8000)
@@ -71,7 +73,7 @@ def assemble_loader(source: Path, defines: Mapping[str, int]) -> Loader:
         data = (Path(folder) / "out").read_bytes()
         listing = (Path(folder) / "listing").read_text("utf-8", "replace")
         version = _run([nasm, "-v"], folder).split()
-    if len(data) != FIXED or data[510:512] != b"\x55\xaa":
+    if len(data) != FIXED or data[SIGNATURE : SIGNATURE + 2] != b"\x55\xaa":
         raise MetaosError(f"{source.name} yields {len(data)} bytes, the linker needs {FIXED}")
     account = tuple(_account(listing, source.name, len(data), defines))
     return Loader(data, account, version[2] if len(version) > 2 else "unknown")

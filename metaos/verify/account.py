@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaos.errors import Span
-from metaos.link.image import SECTOR, Image, uncovered
+from metaos.link.image import SECTOR, SMALLEST_FILE, TRAILER_LENGTH, Image, riders, uncovered
+from metaos.link.link import CLOSE
+from metaos.link.loader import SIGNATURE
 from metaos.link.manifest import AccountEntry, FileRange
 from metaos.verify.report import Violation
 
@@ -28,6 +30,8 @@ def check_account(image: Image) -> tuple[Violation, ...]:
         for entry in entries
         for message in _entry(entry, image)
     ]
+    violations += _padding(image, entries)
+    violations += _riders(image, entries)
     for where, ranges, kinds in _pieces(image):
         violations += _covering(where, ranges, kinds, entries)
     return tuple(violations)
@@ -66,6 +70,8 @@ def _entry(entry: AccountEntry, image: Image) -> Iterator[str]:
         yield "an entry has no kind"
     if _poor(entry):
         yield f"{entry.kind} without a pattern's file and line or without a device"
+    if entry.kind in ("padding", "list") and not entry.note:
+        yield f"{entry.kind} that nobody says the reason of"
     if entry.kind == "padding" and content.count(0) != len(content):
         yield "padding holds something"
     if entry.start >= loaded and entry.kind not in CONTAINER:
@@ -74,6 +80,32 @@ def _entry(entry: AccountEntry, image: Image) -> Iterator[str]:
         yield f"the {entry.kind} would be loaded"
     if entry.device and entry.device not in devices:
         yield f"attributed to {entry.device}, which the manifest does not list"
+
+
+def _padding(image: Image, entries: list[AccountEntry]) -> Iterator[Violation]:
+    """Padding that is more than its reason asks for."""
+    loaded = image.manifest.loaded_sectors * SECTOR
+    for entry in (e for e in entries if e.kind == "padding"):
+        length = entry.end - entry.start
+        if entry.end == len(image.data) - TRAILER_LENGTH:
+            most = max(SMALLEST_FILE - TRAILER_LENGTH - entry.start, SECTOR - 1)
+        elif entry.end % SECTOR == 0 or entry.end == SIGNATURE:
+            most = SECTOR - 1
+        else:
+            most = CLOSE if entry.end < loaded else 0
+        if length > most:
+            place = f"file {entry.start:#x} to {entry.end:#x}"
+            yield Violation(LAW, place, f"{length} bytes of padding, at most {most} are needed")
+
+
+def _riders(image: Image, entries: list[AccountEntry]) -> Iterator[Violation]:
+    """Manifest and account lie where the trailer says, and the account's room is minimal."""
+    for kind, part in riders(image.data).items():
+        mine = [e for e in entries if e.kind == kind]
+        room = SECTOR if kind == "account" else 1
+        if len(mine) != 1 or mine[0].start != part.start or not 0 <= mine[0].end - part.end < room:
+            place = f"file {part.start:#x} to {part.end:#x}"
+            yield Violation(LAW, place, f"the {kind} lies here, its account says another place")
 
 
 _Piece = tuple[str, tuple[FileRange, ...], tuple[str, ...]]

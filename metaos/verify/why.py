@@ -2,18 +2,24 @@
 
 A place is a file offset ("0x2f1"), a linear address of the code or of a place ("0x5fff10"), the
 name of a symbol ("00:03.0.rx"), "phase+offset" ("steady+0x1c") or a device's address ("00:03.0").
+A physical address leads to what the loader puts there. The other way round, `why_fact` finds
+the bytes that depend on a fact.
 
     for answer in why(image, "steady+0x1c"):
         print(answer.render())
+    why_fact(image, "00:03.0.bar0")
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from metaos.errors import MetaosError, did_you_mean
+from metaos.errors import Exit, MetaosError, did_you_mean
 from metaos.link.image import Image
+from metaos.link.lists import FILL_LENGTH, FILLS_END, PIECE_LENGTH, PIECES_END, read_lists
+from metaos.link.loader import FIXED
 from metaos.link.manifest import AccountEntry, Symbol
 from metaos.verify.decode import Line, ledger, place_in, straight_lines
 from metaos.verify.form import check_form
@@ -22,11 +28,19 @@ from metaos.verify.laws import follow
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One account entry that the place concerns; `text` is the instruction there, if it is code."""
+    """One account entry that the place concerns; `text` is the instruction there, if it is code.
+
+    `fact` is the fact that was asked for, `how` what it is to these bytes: "value" (their numbers
+    are made of it) or "because" (it is why they are there). `chosen_by` are the facts by which
+    the device has its pattern.
+    """
 
     entry: AccountEntry
     place: str
     text: str = ""
+    fact: str = ""
+    how: str = ""
+    chosen_by: tuple[str, ...] = ()
 
     def render(self) -> str:
         """One line: place, what it is, the rule it comes from, the facts it depends on."""
@@ -34,11 +48,21 @@ class Origin:
         source = f"{entry.file}:{entry.line}:{entry.column}" if entry.file else "no source"
         parts = [self.place, self.text or entry.kind, source]
         parts[2] += "" if entry.exact else " (derived)"
+        if entry.note:
+            parts.append(f"({entry.note})")
         if entry.device:
             parts.append(f"device {entry.device}")
+        if self.fact:
+            return "  ".join([*parts, f"{HOW[self.how]} {self.fact}"])
         if entry.facts:
-            parts.append("facts " + ", ".join(entry.facts))
+            parts.append("made of " + ", ".join(entry.facts))
+        if entry.because:
+            parts.append("because of " + ", ".join(entry.because))
         return "  ".join(parts)
+
+
+HOW = {"value": "made of", "because": "because of"}
+"""What a fact is to bytes, in words."""
 
 
 def why(image: Image, place: str) -> tuple[Origin, ...]:
@@ -47,16 +71,75 @@ def why(image: Image, place: str) -> tuple[Origin, ...]:
     Raises:
         MetaosError: there is no such place, or the manifest does not fit the file.
     """
-    wrong = check_form(image)
-    if wrong:
-        raise MetaosError(f"the image is damaged: {wrong[0].message}", hint="metaos audit IMAGE")
-    lines = straight_lines(image)
-    found = tuple(_find(image, lines, place))
+    lines = _lines(image)
+    chosen = {s.address: s.because for s in image.manifest.provenance.devices}
+    found = tuple(
+        replace(one, chosen_by=chosen.get(one.entry.device, ()))
+        for one in _find(image, lines, place)
+    )
     if not found:
         names = [s.name for s in image.manifest.symbols]
         names += [line.name + "+0x0" for line in lines]
         raise MetaosError(f"no place '{place}' in this image", hint=did_you_mean(place, names))
     return found
+
+
+def why_fact(image: Image, fact: str) -> tuple[Origin, ...]:
+    """All bytes that are made of a fact, then all that are there because of it.
+
+    `fact` is a path as accounts name it, or its beginning; "00:03.0.bar0" is short for
+    "functions.00:03.0.bars.0".
+
+    Raises:
+        MetaosError: the image has nothing of it, or the manifest does not fit the file.
+    """
+    lines = _lines(image)
+    known = _known_facts(image)
+    wanted = frozenset(p for p in known if any(_begins(name, fact) for name in _spellings(p)))
+    if not wanted:
+        names = [name for path in known for name in _spellings(path)]
+        message = f"no byte of this image depends on '{fact}'"
+        raise MetaosError(message, hint=did_you_mean(fact, names))
+    chosen = {s.address: s.because for s in image.manifest.provenance.devices}
+    made, there = list[Origin](), list[Origin]()
+    for entry in image.account:
+        origin = _origin(lines, entry, entry.start)
+        origin = replace(origin, chosen_by=chosen.get(entry.device, ()))
+        value = [f for f in entry.facts if f in wanted]
+        reasons = (*entry.because, *chosen.get(entry.device, ()))
+        because = [f for f in dict.fromkeys(reasons) if f in wanted and f not in value]
+        made += (replace(origin, fact=f, how="value") for f in value)
+        there += (replace(origin, fact=f, how="because") for f in because)
+    return (*made, *there)
+
+
+def _known_facts(image: Image) -> tuple[str, ...]:
+    """Every fact that something of the image depends on."""
+    found = (f for e in image.account for f in (*e.facts, *e.because))
+    chosen = (f for s in image.manifest.provenance.devices for f in s.because)
+    return tuple(dict.fromkeys((*found, *chosen)))
+
+
+def _spellings(path: str) -> tuple[str, ...]:
+    """A fact's path, and how it may be said for short."""
+    bare = path.partition(".")[2]
+    return path, bare, re.sub(r"\.bars\.(\d)", r".bar\1", bare)
+
+
+def _begins(path: str, fact: str) -> bool:
+    return path == fact or path.startswith(fact + ".")
+
+
+def _lines(image: Image) -> tuple[Line, ...]:
+    """The image's code, once its manifest is known to fit it."""
+    wrong = check_form(image)
+    if wrong:
+        raise MetaosError(
+            f"the image is damaged: {wrong[0].message}",
+            hint="metaos audit IMAGE",
+            exit_code=Exit.LAW_BROKEN,
+        )
+    return straight_lines(image)
 
 
 def _find(image: Image, lines: tuple[Line, ...], place: str) -> Iterator[Origin]:
@@ -103,6 +186,21 @@ def _address(image: Image, lines: tuple[Line, ...], number: int) -> Iterator[Ori
             yield from _at(image, lines, place_in(symbol.file, inside))
         else:
             yield from _touching(image, lines, symbol, inside)
+    yield from (o for at in _written_by(image, number) for o in _at(image, lines, at))
+
+
+def _written_by(image: Image, address: int) -> Iterator[int]:
+    """Where the file holds what the loader puts at a physical address, and what tells it so."""
+    pieces, fills = read_lists(image.loaded)
+    at = FIXED + PIECE_LENGTH * len(pieces) + len(PIECES_END)
+    packed = at + FILL_LENGTH * len(fills) + len(FILLS_END)
+    for number, fill in enumerate(fills):
+        if any(word <= address < word + 4 for word, _ in fill.words()):
+            yield at + FILL_LENGTH * number
+    for piece in pieces:
+        if 0 <= address - piece.destination < len(piece.data):
+            yield packed + address - piece.destination
+        packed += len(piece.data)
 
 
 def _symbol(image: Image, lines: tuple[Line, ...], symbol: Symbol) -> Iterator[Origin]:

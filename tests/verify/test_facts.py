@@ -1,0 +1,170 @@
+"""A fact is given another value and the image built again: what changes is what the account says.
+
+The account's facts come from the numbers' own knowledge of what they are made of
+(`metaos.told`), through LLVM's line table; the rebuilds here know nothing of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from metaos import pipeline, resources
+from metaos.errors import MetaosError
+from metaos.link.image import Image
+from metaos.link.manifest import AccountEntry
+from metaos.match.system import read_system
+from metaos.pattern.patterns import Patterns
+from metaos.probe.store import read_machine
+from metaos.verify.why import why_fact
+from tests.verify.changing import Facts
+
+MACHINES = Path("tests/data/machines")
+SYSTEM = Path("images/default.toml")
+TARGETS = ("pc-e1000", "pc-virtio", "pc-virtio-legacy", "pc-ne2k", "q35-bridge")
+Range = tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def patterns() -> Patterns:
+    return pipeline.read_patterns((resources.PATTERNS,))
+
+
+def facts_of(name: str) -> Facts:
+    return Facts(read_machine(MACHINES / f"{name}.json"), read_system(SYSTEM))
+
+
+def made(facts: Facts, patterns: Patterns) -> Image:
+    """The image, not proved: other values of facts need not make one that works."""
+    return pipeline.make(facts.machine, patterns, facts.system).image
+
+
+def outline(image: Image) -> list[tuple[int, int, str]]:
+    return [(e.start, e.end, e.kind) for e in inner(image)]
+
+
+def inner(image: Image) -> list[AccountEntry]:
+    """The entries of what is loaded."""
+    return [e for e in image.account if e.start < len(image.loaded)]
+
+
+def changed(one: Image, other: Image) -> set[Range]:
+    """The entries of `one` whose bytes are others in an image of the same outline."""
+    assert outline(one) == outline(other)
+    pairs = ((e.start, e.end) for e in inner(one))
+    return {(a, b) for a, b in pairs if one.data[a:b] != other.data[a:b]}
+
+
+def listed(image: Image, fact: str) -> set[Range]:
+    """The entries that `metaos why IMAGE --fact` says are made of exactly this fact."""
+    found = (o for o in why_fact(image, fact) if o.how == "value" and o.fact == fact)
+    return {(o.entry.start, o.entry.end) for o in found}
+
+
+def others(fact: str, value: int) -> Iterator[Any]:
+    """Other values for a fact: some fit, and together they change all that is made of it."""
+    if fact == "system.address":
+        yield from ("192.168.77.33/24", "172.31.200.1/16")
+    elif fact.endswith(".address") and value >> 16:
+        yield from (value + 0x1234_0000, value - 0x2345_0000)
+    elif fact.endswith(".size"):
+        yield from (2 * value, 4 * value, 1024 * value)
+    else:
+        yield from (value ^ bits for bits in (0x0101, 0x1100, 0x1000, 0x0101_0101, 1, 2))
+        yield from (value + 1, 2 * value)
+
+
+def compared(
+    facts: Facts, image: Image, fact: str, patterns: Patterns
+) -> tuple[set[Range], set[Range], int]:
+    """What changes in any rebuild, what of that is not listed, and how many rebuilds count.
+
+    A rebuild counts if the machine can be served still, by code of the same outline.
+    """
+    hit, unlisted, counted = set[Range](), set[Range](), 0
+    wanted = listed(image, fact)
+    value = 0 if fact.startswith("system.") else facts.number(fact)
+    for other in others(fact, value):
+        try:
+            rebuilt = made(facts.changed(fact, other), patterns)
+        except (MetaosError, OverflowError):
+            continue
+        if outline(rebuilt) == outline(image):
+            hit |= changed(image, rebuilt)
+            unlisted |= changed(image, rebuilt) - wanted
+            counted += 1
+        if hit == wanted:
+            break
+    return hit, unlisted, counted
+
+
+QUICK = (
+    ("functions.00:03.0.bars.0.address", 0xE123_0000, 3),
+    ("legacy.com0.port", 0x12F8, 11),
+    ("system.address", "192.168.77.33/24", 6),
+    ("acpi.FACP.0x4c.u32", 0xB108, 1),
+    ("functions.00:01.0.device", 0x7110, 1),
+)
+
+
+def test_several_facts_changed_one_by_one_and_at_once(patterns: Patterns) -> None:
+    facts = facts_of("pc-e1000")
+    image, all_changed = made(facts, patterns), facts
+    for fact, value, _ in QUICK:
+        all_changed = all_changed.changed(fact, value)
+    for fact, value, least in QUICK[:3]:
+        rebuilt = made(facts.changed(fact, value), patterns)
+        assert changed(image, rebuilt) == listed(image, fact), fact
+        assert len(listed(image, fact)) >= least
+    union = set().union(*(listed(image, fact) for fact, _, _ in QUICK))
+    assert changed(image, made(all_changed, patterns)) == union
+
+
+def test_a_fact_left_out_of_an_account_is_found(patterns: Patterns) -> None:
+    """The comparison above can fail: an entry without its fact, and one with a fact too many."""
+    facts, fact = facts_of("pc-e1000"), "legacy.com0.port"
+    image = made(facts, patterns)
+    at = next(n for n, e in enumerate(image.account) if e.facts == (fact,))
+    plain = next(n for n, e in enumerate(image.account) if e.kind == "code" and not e.facts)
+    for number, told in ((at, ()), (plain, (fact,))):
+        entries = list(image.account)
+        entries[number] = structs.replace(entries[number], facts=told)
+        liar = Image(image.data, image.manifest, tuple(entries))
+        hit, unlisted, _ = compared(facts, liar, fact, patterns)
+        assert unlisted if not told else hit != listed(liar, fact)
+
+
+def test_sizes_of_tables_move_what_lies_behind_them(patterns: Patterns) -> None:
+    """RAM places through relocations: a window's size is a fact of what lies above it."""
+    image = made(facts_of("q35-bridge"), patterns)
+    size = "functions.01:00.0.bars.4.size"
+    kinds = {o.entry.kind for o in why_fact(image, size) if o.how == "value"}
+    assert {"row", "code", "list"} <= kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_fact_changes_what_is_listed_and_nothing_else(name: str, patterns: Patterns) -> None:
+    facts = facts_of(name)
+    image = made(facts, patterns)
+    chosen = {f for s in image.manifest.provenance.devices for f in s.because}
+    known = sorted({f for e in image.account for f in e.facts})
+    assert len(known) > 25
+    exact = 0
+    for fact in known:
+        hit, unlisted, counted = compared(facts, image, fact, patterns)
+        assert not unlisted, (fact, unlisted)
+        if counted and hit == listed(image, fact):
+            exact += 1
+        else:  # it decides what there is: which pattern, how many rows
+            assert fact in chosen or fact.split(".")[0] in ("learnt",) or _high(fact), fact
+    assert exact >= 0.8 * len(known)
+
+
+def _high(fact: str) -> bool:
+    """The upper half of an address, which takes page-table words that are not there otherwise."""
+    return fact.endswith(".bars.4.address")
