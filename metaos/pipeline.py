@@ -225,7 +225,7 @@ def make(
     machine: Machine,
     patterns: Patterns,
     system: System,
-    progress: Progress,
+    progress: Progress = lambda _: None,
     fold_units: bool = False,
 ) -> Made:
     """All stages from the facts to a linked image, and what they made on the way; not proved."""
