@@ -119,7 +119,7 @@ def build_proved(
     patterns = read_patterns(pattern_dirs)
     for told in patterns.replacements():
         progress(told)
-    made = make(machine, patterns, system, progress, fold_units)
+    made = _make(machine, patterns, system, progress, fold_units)
     image = made.image
     progress("proving the laws")
     report = verify(image)
@@ -155,7 +155,7 @@ def compare(
     made: list[Made | MetaosError] = []
     for machine in (a, b):
         try:
-            made.append(make(machine, patterns, system, progress))
+            made.append(_make(machine, patterns, system, progress))
         except MetaosError as error:
             made.append(error)
     placed = None
@@ -172,7 +172,7 @@ def make(
     pattern_dirs: Sequence[Path] = (resources.PATTERNS,),
 ) -> Made:
     """An image with every stage before it, not proved: to be compared with another."""
-    return make(machine, read_patterns(pattern_dirs), system, lambda _: None)
+    return _make(machine, read_patterns(pattern_dirs), system, lambda _: None)
 
 
 def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Made:
@@ -187,7 +187,7 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
     patterns = read_patterns(pattern_dirs)
     for fold_units in (False, True):
         try:
-            made = make(machine, patterns, system, lambda _: None, fold_units)
+            made = _make(machine, patterns, system, lambda _: None, fold_units)
         except MetaosError:
             if not fold_units:
                 raise
@@ -221,7 +221,7 @@ def _demand_same_account(image: Image, made: Image) -> None:
             )
 
 
-def make(
+def _make(
     machine: Machine,
     patterns: Patterns,
     system: System,

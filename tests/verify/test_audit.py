@@ -86,7 +86,7 @@ def test_audit_reads_well_and_as_json() -> None:
         ("steady+0x1", "movzx eax"),
         ("00:03.0.csr", "mov dword ptr [rdi], edx"),
         (f"{WINDOW + 0x3818:#x}", "mov dword ptr [rcx + "),
-        ("00:03.0", "facts functions.00:03.0.device"),
+        ("00:03.0", "made of functions.00:03.0.device"),
         (f"{ROWS + 4:#x}", "row"),
         ("rows.guard", "row"),
         ("next", "mov qword ptr [rip"),

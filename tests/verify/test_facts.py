@@ -40,7 +40,7 @@ def facts_of(name: str) -> Facts:
 
 def made(facts: Facts, patterns: Patterns) -> Image:
     """The image, not proved: other values of facts need not make one that works."""
-    return pipeline.make(facts.machine, patterns, facts.system).image
+    return pipeline._make(facts.machine, patterns, facts.system).image
 
 
 def outline(image: Image) -> list[tuple[int, int, str]]:
