@@ -18,7 +18,7 @@ from metaos.emit.code import Code
 from metaos.link.parts import Datum
 from metaos.lower.clock import NOW
 from metaos.lower.platform import MIB
-from metaos.lower.rows import FULL, Row
+from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import DIGITS, TEXTS
 from metaos.match.diff import code_without_relocations
