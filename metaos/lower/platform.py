@@ -182,9 +182,20 @@ def _buses_behind(functions: tuple[Function, ...]) -> Iterator[str]:
             yield bus
 
 
+_LACKS = "this CPU lacks {name}, which the image was made for; probe and build again"
+_LITTLE, _MUCH = (
+    f"memory changed: expected {what}, found {{found:x8}}; probe and build again"
+    for what in (
+        "{wanted:x8} KiB above 1 MiB or more",
+        "less than {wanted:x8} KiB above 1 MiB",
+    )
+)
+SAID = (_LACKS, _LITTLE, _MUCH)
+"""What guard says of the machine itself, whatever devices it has."""
+
+
 def feature_row(feature: CpuFeature, texts: Texts) -> Row:
-    text = f"this CPU lacks {feature.name}, which the image was made for; probe and build again"
-    site = texts.add(text, {}, PLATFORM, GENERATED)
+    site = texts.add(_LACKS.format(name=feature.name), {}, PLATFORM, GENERATED)
     bit = 1 << feature.bit
     fact = f"cpu.leaves.{feature.leaf:#x}"
     return Row(
@@ -202,17 +213,15 @@ def feature_row(feature: CpuFeature, texts: Texts) -> Row:
 
 def memory_rows(windows: Iterable[Window], texts: Texts) -> tuple[Row, ...]:
     """The RAM that the image uses is there, and ends before the windows that it places."""
-    text = "memory changed: expected {wanted:x8} KiB above 1 MiB or more, found {found:x8}; "
-    more = _memory_row("mem32.test", Cell(0, MEMORY_NEEDED), text, texts)
+    more = _memory_row("mem32.test", Cell(0, MEMORY_NEEDED), _LITTLE, texts)
     above = [w.physical for w in windows if MIB <= w.physical < 1 << 32]
     if not above:
         return (more,)
-    text = "memory changed: expected less than {wanted:x8} KiB above 1 MiB, found {found:x8}; "
     least = (min(above) - MIB) // 1024
-    return more, _memory_row("mem32.unlike", Cell(least), text, texts)
+    return more, _memory_row("mem32.unlike", Cell(least), _MUCH, texts)
 
 
 def _memory_row(kind: str, value: Cell, text: str, texts: Texts) -> Row:
-    site = texts.add(text + "probe and build again", {}, PLATFORM, GENERATED)
+    site = texts.add(text, {}, PLATFORM, GENERATED)
     place = Cell(0, MEMORY)
     return Row(kind, place, value, 1 << 31, 0, site, PLATFORM, GENERATED, ("memory",))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from metaos.errors import Span
 from metaos.link.image import Image
+from metaos.lower.platform import SAID
 from metaos.match.bind import Bindings
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
@@ -29,8 +30,8 @@ SHORTEST = 6
 """Letters of a text that are no chance: shorter pieces are not searched for."""
 _NAMED = ("functions", "acpi", "legacy", "networks", "learnt")
 """Facts whose path goes on with whose they are."""
-_TOOL = b"MetaOS"
-"""The loader says so too."""
+_TOOL = b"\0".join((b"MetaOS", *(text.encode() for text in SAID)))
+"""What the loader and guard say of any machine."""
 _HOLE = re.compile(r"\{[^}]*\}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from benchmarks.answers import in_flight
@@ -18,10 +20,22 @@ def args(target: str) -> tuple[str, ...]:
     return load_target(target).args
 
 
+def named(card: dict[str, Any]) -> str:
+    """QEMU's name of a card, with its properties."""
+    return ",".join((card["qemu"], *(word for word in card.get("with", ()) if word[0] != "-")))
+
+
+def small(card: dict[str, Any]) -> tuple[str, ...]:
+    """A small machine that the card can be put into: one without PCI for a card without."""
+    everywhere = [word for one in card.get("with", ()) if one[0] == "-" for word in one.split()]
+    chipset = "microvm" if card["qemu"] == "virtio-net-device" else "q35"
+    return ("-M", chipset, *SMALL_PC[2:], *everywhere, "-device", named(card))
+
+
 MEASURED = {title: (target, arguments) for title, target, arguments in machines()}
 SERVED = {c.pattern for target, more in MEASURED.values() for c in placed((*args(target), *more))}
 MACHINES: dict[str, tuple[str, tuple[str, ...]]] = MEASURED | {
-    card["qemu"]: (NO_TARGET, (*SMALL_PC, "-device", card["qemu"]))
+    named(card): (NO_TARGET, small(card))
     for card in devices()["card"]
     if card["pattern"] not in SERVED
 }
