@@ -32,6 +32,7 @@ CARDS = {
     "vmxnet3": (PC, CARD.replace("e1000,", "vmxnet3,")),
     "NE2000": (PC, CARD.replace("e1000,", "ne2k_pci,")),
     "82559C": (PC, CARD.replace("e1000,", "i82559c,")),
+    "21143": (PC, CARD.replace("e1000,", "tulip,")),
     "PCnet": (PC, CARD.replace("e1000,", "pcnet,")),
     "RTL8139C+": (PC, CARD.replace("e1000,", "rtl8139,")),
 }

@@ -74,6 +74,10 @@ MACHINES = {
         *(*MICROVM, "-device", "virtio-net-device,event_idx=off,mrg_rxbuf=off,status=off"),
     ),
     "two processors": (*SMALL, "-smp", "2", "-device", "e1000"),
+    "a 21143": (*SMALL, "-device", "tulip"),
+    "a 21143 on q35, behind a bridge": (
+        *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "tulip,bus=b,addr=5"),
+    ),
     "a PCnet": (*SMALL, "-device", "pcnet"),
     "a PCnet on q35, behind a bridge": (
         *(*Q35, "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "pcnet,bus=b,addr=5"),
