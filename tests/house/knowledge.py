@@ -21,6 +21,9 @@ from metaos.pattern.patterns import Patterns
 _IDS = ("vendor", "device", "subsystem_vendor", "subsystem_device")
 _WORD = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 
+_COMMON = 0xFF
+"""Up to it, as powers of two at any size, a number is an id by chance only."""
+
 
 @dataclass(frozen=True)
 class Forbidden:
@@ -52,7 +55,8 @@ def forbidden(patterns: Patterns, targets: Iterable[Path]) -> Forbidden:
         names |= {pattern.name.lower(), pattern.family.lower()}
         registers |= set(pattern.registers)
         keys = [key for match in pattern.of(syntax.Match) for key in match.keys]
-        numbers |= {v for k, v in keys if k in _IDS and isinstance(v, int) and v & (v - 1)}
+        ids = (v for k, v in keys if k in _IDS and isinstance(v, int))
+        numbers |= {v for v in ids if v & (v - 1) and v > _COMMON}
     for service in patterns.services.values():
         names |= {service.name.lower(), *service.name.lower().split(".")}
     for layout in patterns.layouts.values():
