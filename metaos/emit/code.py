@@ -25,7 +25,8 @@ class Relocation:
 class Line:
     """Bytes `start` to `end` (exclusive) come from `span`; `exact` is False if inferred.
 
-    `facts` are those that numbers in these bytes are made of.
+    `facts` are those that numbers in these bytes are made of; `because` those without which LLVM
+    had to say it otherwise: the leaf of the processor's feature.
     """
 
     start: int
@@ -33,6 +34,7 @@ class Line:
     span: Span
     exact: bool
     facts: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from capstone.x86 import X86_OP_IMM, X86_OP_MEM
 from elftools.elf.elffile import ELFFile
 
 from metaos.emit.code import Line, Relocation
+from metaos.emit.target import used_features
 from metaos.ir.program import Op, Program
 from metaos.told import facts_of
 from metaos.verify.registers import REGISTERS
@@ -38,6 +39,7 @@ class Step:
     reads: frozenset[str]
     writes: frozenset[str]
     numbers: frozenset[int]
+    mnemonic: str = ""
 
 
 def lines(
@@ -54,7 +56,9 @@ def lines(
         last = op.span if op is not None and op.span is not None else last
         if last is not None:
             facts = behind.facts(op, step.numbers) if op is not None else ()
-            found.append(Line(step.start, step.end, last, bool(step.op), facts))
+            needs = used_features(frozenset((step.mnemonic,)))
+            because = tuple(dict.fromkeys(feature.fact for feature in needs))
+            found.append(Line(step.start, step.end, last, bool(step.op), facts, because))
     return tuple(found)
 
 
@@ -106,6 +110,7 @@ def _steps(text: bytes, relocations: Sequence[Relocation], rows: dict[int, int])
             _families(insn, reads),
             _families(insn, writes),
             frozenset(n % (1 << 64) for n in _numbers(insn, end, relocations)),
+            insn.mnemonic,
         )
 
 

@@ -31,6 +31,11 @@ class CpuFeature:
     mnemonics: frozenset[str]
     flag: str
 
+    @property
+    def fact(self) -> str:
+        """Where the machine file says it, as accounts name facts."""
+        return f"cpu.leaves.{self.leaf:#x}"
+
 
 def _feature(name: str, mnemonics: str, flag: str = "") -> CpuFeature:
     at = PLACES[name]

@@ -128,6 +128,7 @@ def _code_account(code: Code, symbols: SymbolTable) -> Iterator[AccountEntry]:
             phase=code.phase,
             exact=line is not None and line.exact,
             facts=_facts(line.facts if line else (), code.relocations, start, end, symbols),
+            because=line.because if line else (),
             symbols=_named(code.relocations, start, end),
         )
         yield _sourced(entry, near.span) if near is not None else entry

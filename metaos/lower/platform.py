@@ -197,7 +197,6 @@ SAID = (_LACKS, _LITTLE, _MUCH)
 def feature_row(feature: CpuFeature, texts: Texts) -> Row:
     site = texts.add(_LACKS.format(name=feature.name), {}, PLATFORM, GENERATED)
     bit = 1 << feature.bit
-    fact = f"cpu.leaves.{feature.leaf:#x}"
     return Row(
         f"cpuid{feature.register}.test",
         Cell(feature.leaf),
@@ -207,7 +206,7 @@ def feature_row(feature: CpuFeature, texts: Texts) -> Row:
         site,
         PLATFORM,
         GENERATED,
-        (fact,),
+        (feature.fact,),
     )
 
 

@@ -122,7 +122,7 @@ def _known_facts(image: Image) -> tuple[str, ...]:
 
 def _spellings(path: str) -> tuple[str, ...]:
     """A fact's path, and how it may be said for short."""
-    bare = path.partition(".")[2]
+    bare = path.partition(".")[2] or path
     return path, bare, re.sub(r"\.bars\.(\d)", r".bar\1", bare)
 
 

@@ -14,12 +14,13 @@ import pytest
 from msgspec import structs
 
 from metaos import pipeline, resources
-from metaos.errors import MetaosError
-from metaos.link.image import Image
+from metaos.errors import Exit, MetaosError
+from metaos.link.image import Image, pack_image
 from metaos.link.manifest import AccountEntry
 from metaos.match.system import read_system
 from metaos.pattern.patterns import Patterns
 from metaos.probe.store import read_machine
+from metaos.verify.account import check_account
 from metaos.verify.why import why_fact
 from tests.verify.changing import Facts
 
@@ -72,7 +73,7 @@ def others(fact: str, value: int) -> Iterator[Any]:
     elif fact.endswith(".address") and value >> 16:
         yield from (value + 0x1234_0000, value - 0x2345_0000)
     elif fact.endswith(".size"):
-        yield from (value // 2, value // 4, 2 * value)
+        yield from (value // 2, value // 4, 2 * value, value << 33)
     else:
         yield from (value ^ bits for bits in (0x0101, 0x1100, 0x1000, 0x0101_0101, 1, 2))
         yield from (value + 1, 2 * value)
@@ -164,3 +165,18 @@ def test_every_fact_changes_what_is_listed_and_nothing_else(name: str, patterns:
         assert decides or hit == listed(image, fact), (fact, listed(image, fact) - hit)
         exact += hit == listed(image, fact)
     assert exact >= 0.8 * len(known)
+
+
+def test_an_account_that_lies_about_facts_is_found_by_building_again(patterns: Patterns) -> None:
+    """Nothing in the image contradicts it; the machine file and the patterns do."""
+    facts = facts_of("pc-e1000")
+    image = made(facts, patterns)
+    at = next(n for n, e in enumerate(image.account) if e.facts)
+    entries = list(image.account)
+    entries[at] = structs.replace(entries[at], facts=("functions.00:1f.0.device",))
+    liar = pack_image(image.loaded, image.manifest, entries)
+    assert check_account(liar) == ()
+    assert pipeline.remake(image, facts.machine, pattern_dirs=(resources.PATTERNS,))
+    with pytest.raises(MetaosError, match="the account of file") as caught:
+        pipeline.remake(liar, facts.machine, pattern_dirs=(resources.PATTERNS,))
+    assert caught.value.exit_code == Exit.LAW_BROKEN
