@@ -89,10 +89,18 @@ def build(
         Literal["unit"] | None,
         typer.Option(help="Fold what this one unit has, as its MAC; other units are refused."),
     ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse other tools than metaos.lock records.")
+    ] = False,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Record the tools of this build in metaos.lock.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a bootable image for one machine."""
+    if lock and locked:
+        raise MetaosError("--lock and --locked exclude each other", exit_code=Exit.USAGE)
     cli_build.build(
         cli_build.Source(
             probe=bool(probe),
@@ -107,6 +115,8 @@ def build(
         patterns=tuple(patterns or ()),
         dump=dump,
         fold_units=bind == "unit",
+        locked=locked,
+        lock=lock,
         json=json,
         progress=console.silent if quiet else console.note,
     )
@@ -171,11 +181,29 @@ app.command("boot-chart", options_metavar=WITH_QEMU)(cli_run.boot_chart)
 
 
 @app.command()
-def audit(image: ImageFile, json: Json = False) -> None:
+def audit(
+    image: ImageFile,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build it again, and compare the bytes.")
+    ] = False,
+    machine: Annotated[
+        Path | None,
+        typer.Option(help="With --rebuild, what it was built from; default: ./machine.json."),
+    ] = None,
+    patterns: PatternDirs = None,
+    json: Json = False,
+) -> None:
     """Prove the laws on an image again, and say what it is made of; exit 4 if one is broken."""
     from metaos.verify import audit as auditor
 
+    if not rebuild and (machine or patterns):
+        raise MetaosError(
+            "--machine and --patterns are what --rebuild builds from", exit_code=Exit.USAGE
+        )
     report = auditor.audit(image)
+    if rebuild:
+        found = cli_build.rebuilt(image, machine=machine, patterns=tuple(patterns or ()))
+        report = auditor.with_rebuilt(report, found)
     if json:
         console.data_json(report)
     else:

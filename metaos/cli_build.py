@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metaos import cli_text, console, resources
 from metaos.errors import Exit, MetaosError
@@ -19,6 +20,9 @@ from metaos.match.cards import Role
 from metaos.match.system import System, read_system
 from metaos.probe.machine import Machine
 from metaos.project import project
+
+if TYPE_CHECKING:
+    from metaos.verify.compare import Rebuilt
 
 MACHINE = Path("machine.json")
 BUILD = Path("build")
@@ -47,15 +51,22 @@ def build(
     patterns: tuple[Path, ...],
     dump: str | None,
     fold_units: bool,
+    locked: bool,
+    lock: bool,
     json: bool,
     progress: Progress,
 ) -> None:
-    """Probe or read a machine, build its image, write it and say what it is."""
+    """Probe or read a machine, build its image, write it and say what it is.
+
+    `locked`: not with other tools than the lock records; `lock`: record them.
+    """
     _demand_one_source(source)
-    from metaos import pipeline
+    from metaos import pipeline, tools
     from metaos.link.image import write_image
     from metaos.verify.audit import measure, render
 
+    if locked:
+        tools.demand_locked(tools.lock_file())
     wanted = system_of(system)
     folders = pattern_folders(patterns)
     machine = machine_of(source, system, patterns, progress)
@@ -67,11 +78,29 @@ def build(
     )
     path = output or BUILD / f"{_image_name(machine, source, wanted.name)}.img"
     write_image(built.image, path)
+    if lock:
+        tools.write_lock(tools.lock_file())
+        progress(f"recorded the tools: {tools.lock_file()}")
     report = measure(built.image, str(path), proof=built.proof)
     if json:
         console.data_json(report)
     else:
         console.data(render(report))
+
+
+def rebuilt(image: Path, *, machine: Path | None, patterns: tuple[Path, ...]) -> Rebuilt:
+    """Build an image again and compare."""
+    from metaos import pipeline
+    from metaos.link.image import read_image
+
+    if machine is None and not MACHINE.exists():
+        raise MetaosError(
+            "no machine file to rebuild the image from",
+            hint="name the one it was built from: --machine FILE",
+            exit_code=Exit.USAGE,
+        )
+    given = _read_machine(machine or MACHINE)
+    return pipeline.rebuild(read_image(image), given, pattern_dirs=pattern_folders(patterns))
 
 
 def show(path: Path, *, json: bool) -> None:

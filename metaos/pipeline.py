@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metaos import resources
 from metaos.emit.code import Code
-from metaos.emit.emit import emit, llvm_version, mnemonics, spills
+from metaos.emit.emit import emit, mnemonics, spills
 from metaos.emit.listing import commented, listing
 from metaos.emit.llvm import module
 from metaos.emit.target import CpuFeature, cpu_features, used_features
@@ -43,7 +43,10 @@ from metaos.pattern.patterns import Patterns, load
 from metaos.probe.cite import cite
 from metaos.probe.machine import Machine, domain
 from metaos.probe.qemu import probe_qemu
+from metaos.tools import differing, tool_versions
 from metaos.verify.absent import check_absent
+from metaos.verify.compare import Rebuilt
+from metaos.verify.compare import compare as compare_images
 from metaos.verify.laws import verify
 from metaos.verify.report import Report
 
@@ -181,17 +184,7 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
     Raises:
         MetaosError: from these another image comes.
     """
-    system = image.manifest.provenance.system
-    if system is None:
-        raise MetaosError("the image does not say what system it was built for")
-    patterns = read_patterns(pattern_dirs)
-    for fold_units in (False, True):
-        try:
-            made = _make(machine, patterns, system, lambda _: None, fold_units)
-        except MetaosError:
-            if not fold_units:
-                raise
-            break
+    for made in _remade(image, machine, pattern_dirs):
         if made.image.loaded == image.loaded:
             _demand_same_account(image, made.image)
             return made
@@ -219,6 +212,31 @@ def _demand_same_account(image: Image, made: Image) -> None:
                 hint="the image was changed, or built by another MetaOS: build it again",
                 exit_code=Exit.LAW_BROKEN,
             )
+
+
+def rebuild(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Rebuilt:
+    """Build an image again from `machine` and these patterns, and say what is not the same.
+
+    The system is the one that the image was built for.
+    """
+    recorded = image.manifest.provenance.tools
+    tools = differing(recorded, tool_versions())
+    made = (compare_images(image, x.image, tools) for x in _remade(image, machine, pattern_dirs))
+    first = next(made)
+    return (
+        first if first.same else min((first, *made), key=lambda r: (not r.same, r.loaded_differing))
+    )
+
+
+def _remade(image: Image, machine: Machine, pattern_dirs: Sequence[Path]) -> Iterator[Made]:
+    """What the same system makes of `machine`: units read on the machine, then folded."""
+    system = image.manifest.provenance.system
+    if system is None:
+        raise MetaosError("the image does not say what system it was built for")
+    patterns = read_patterns(pattern_dirs)
+    yield _make(machine, patterns, system, lambda _: None, False)
+    with suppress(MetaosError):
+        yield _make(machine, patterns, system, lambda _: None, True)
 
 
 def _make(
@@ -347,7 +365,7 @@ def _provenance(
         lent=dict(lowered.lent) | ({SPILL: spilling} if spilling else {}),
         shown=tuple(place.name for place in lowered.places if place.name == NOW),
         cpu_features=features,
-        tools={"llvm": llvm_version()},
+        tools=tool_versions(),
         system=bindings.system,
         emulator=bindings.machine.emulator,
     )

@@ -72,11 +72,24 @@ def assemble_loader(source: Path, defines: Mapping[str, int]) -> Loader:
         )
         data = (Path(folder) / "out").read_bytes()
         listing = (Path(folder) / "listing").read_text("utf-8", "replace")
-        version = _run([nasm, "-v"], folder).split()
+        version = nasm_version()
     if len(data) != FIXED or data[SIGNATURE : SIGNATURE + 2] != b"\x55\xaa":
         raise MetaosError(f"{source.name} yields {len(data)} bytes, the linker needs {FIXED}")
     account = tuple(_account(listing, source.name, len(data), defines))
-    return Loader(data, account, version[2] if len(version) > 2 else "unknown")
+    return Loader(data, account, version)
+
+
+def nasm_version() -> str:
+    """What nasm says of itself; "" where it is not installed.
+
+    Raises:
+        MetaosError: it does not answer.
+    """
+    nasm = shutil.which("nasm")
+    if nasm is None:
+        return ""
+    said = _run([nasm, "-v"], ".").split()
+    return said[2] if len(said) > 2 else "unknown"
 
 
 def _run(command: list[str], folder: str) -> str:

@@ -19,6 +19,8 @@ from metaos.errors import Exit
 from metaos.link.image import Image, read_image
 from metaos.link.manifest import AccountEntry
 from metaos.verify.account import unattributed
+from metaos.verify.compare import Rebuilt
+from metaos.verify.compare import render as rebuilt_lines
 from metaos.verify.decode import ledger, straight_lines
 from metaos.verify.laws import verify
 from metaos.verify.report import Report, Touches, Violation
@@ -91,10 +93,26 @@ class AuditReport(Record, frozen=True, kw_only=True):
     unattributed_bytes: int
     devices: tuple[DeviceBytes, ...]
     violations: tuple[Broken, ...]
+    rebuilt: Rebuilt | None = None
 
     @property
     def exit_code(self) -> Exit:
-        return Exit.LAW_BROKEN if self.violations else Exit.DONE
+        if self.violations:
+            return Exit.LAW_BROKEN
+        return Exit.DONE if self.rebuilt is None or self.rebuilt.same else Exit.FAILED
+
+
+def with_rebuilt(report: AuditReport, rebuilt: Rebuilt) -> AuditReport:
+    """A report with what building the image again gave.
+
+    The same tools have to give the same bytes (law 6); others may give others.
+    """
+    broken: tuple[Broken, ...] = ()
+    if not rebuilt.same and not rebuilt.tools:
+        text = "the machine file and the patterns make other bytes"
+        broken = (Broken(law=6, place="the whole file", message=text, source=""),)
+    violations = (*report.violations, *broken)
+    return msgspec.structs.replace(report, rebuilt=rebuilt, violations=violations)
 
 
 def audit(path: Path) -> AuditReport:
@@ -268,6 +286,7 @@ def render(report: AuditReport) -> str:
             for d in report.devices
         ),
     ]
+    lines += rebuilt_lines(report.rebuilt) if report.rebuilt is not None else []
     if not report.violations:
         return "\n".join([*lines, "every law holds"])
     lines += [
