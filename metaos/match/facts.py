@@ -225,7 +225,8 @@ def _bytes(expression: s.Expr, device: Device, width: str, offset: int, digits: 
     """A little-endian number in a table, or in the first bytes of a window."""
     what = "table" if device.table is not None else "window"
     if digits is None or not width.startswith("u"):
-        raise fail(expression, f"{device.address} has no such number")
+        wanted = "window of memory" if spell(expression).startswith("mmio") else "ACPI table"
+        raise fail(expression, f"{device.address} is no {wanted}")
     size = int(width[1:]) // 8
     data = bytes.fromhex(digits)
     if offset + size > len(data):
