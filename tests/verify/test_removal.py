@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from metaos.emit.code import Code
 from metaos.match.serves import Made, device_of
@@ -20,7 +21,7 @@ NEEDED = {
     "pci": "PCI functions are all reached through it",
     "FACP": "no clock on this machine bounds this 'await'",
 }
-"""Parts of the platform that an image cannot do without."""
+"""Parts of the platform that an image cannot do without, but for a clock where there is another."""
 SAMPLE = ("q35-bridge",)
 
 
@@ -60,8 +61,17 @@ def test_each_device_of_every_recorded_machine(name: str) -> None:
 
 
 def test_what_the_image_cannot_do_without_is_asked_for() -> None:
-    result = removed(recorded("pc-e1000"), "FACP")
+    machine = recorded("pc-e1000")
+    tables = tuple(table for table in machine.acpi if table.signature != "HPET")
+    result = removed(structs.replace(machine, acpi=tables), "FACP")
     assert result.rest is None and NEEDED["FACP"] in result.refused
+
+
+def test_another_clock_takes_the_place_of_one_that_is_gone() -> None:
+    result = removed(recorded("pc-e1000"), "FACP")
+    assert result.rest is not None
+    served = {x.address: x.pattern for x in result.rest.image.manifest.provenance.devices}
+    assert "FACP" not in served and served["HPET"] == "event_timer"
 
 
 # Leaks made on purpose
