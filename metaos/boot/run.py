@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from metaos.boot.acceptance import (
 )
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chardevs
+from metaos.boot.usage import Meter, process_seconds
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import Image, read_image
 from metaos.match.cards import Role, roles
@@ -109,7 +111,12 @@ def run(wanted: Wanted, progress: Progress) -> Exit:
         for text in plan.notes:
             progress(text)
         progress("the machine's console follows; Ctrl-C ends it")
-        _copy(console)
+        meter = Meter(process_seconds(vm.pid), time.monotonic)
+        try:
+            _copy(console, meter, progress)
+        finally:
+            if cost := meter.all():
+                progress(cost)
         if vm.wait(_END_SECONDS):
             raise vm.death("while it ran")
     progress("the machine ended: it was reset or switched itself off")
@@ -370,8 +377,15 @@ def roles_of(image: Image, path: Path) -> tuple[Role, ...]:
     return roles(_system(image, path), offering)
 
 
-def _copy(console: IO[bytes]) -> None:
-    """Copy the machine's console to stdout until QEMU closes it."""
-    while data := console.read(_BUFFER):
+def _copy(console: IO[bytes], meter: Meter, progress: Progress) -> None:
+    """Copy the machine's console to stdout until QEMU closes it; say what its silence costs."""
+    while True:
+        if not select.select([console], [], [], meter.left)[0]:
+            progress(meter.quiet())
+            continue
+        data = console.read(_BUFFER)
+        if not data:
+            return
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+        meter.heard()

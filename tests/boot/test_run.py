@@ -1,6 +1,7 @@
 """The command lines of `run` and `test`, and their behaviour in QEMU with a talking stub."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -147,6 +148,8 @@ def test_run_shows_the_console_and_leaves_no_qemu(
         said = process.stderr.read()
     assert f"try: echo hi | nc -u -w1 127.0.0.1 {port}\n" in said
     assert not says or said.splitlines()[-1] == says
+    if number != signal.SIGKILL:
+        assert re.search(r"^QEMU used [\d.]+% of a processor in [\d.]+ s$", said, re.MULTILINE)
     end = time.monotonic() + 5
     while processes(image):
         assert time.monotonic() < end, "QEMU was left behind"
