@@ -22,8 +22,12 @@ from metaos.debug.session import free_port, session
 from metaos.debug.symbols import BYTE, Array, Member, Number, Record, _members, symbols
 from metaos.errors import MetaosError, Span
 from metaos.match.serves import Made
+from metaos.match.system import read_system
 from metaos.pattern import syntax as s
+from metaos.pipeline import build, remake
+from metaos.probe.store import read_machine
 from metaos.verify.decode import ledger, straight_lines
+from tests.debug.conftest import MACHINES
 
 PHASES = ("guard", "init", "wipe", "steady", "report")
 HERE = Sources(resources.PATTERNS, {})
@@ -198,6 +202,25 @@ def test_the_script_names_every_phase(made: Made) -> None:
 
 def phase_names(made: Made) -> list[str]:
     return [phase.name for phase in made.image.manifest.phases]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(MACHINES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_machines_symbols_are_read(path: Path) -> None:
+    """Of every kind of device: each entry is read, and each type is one that there is."""
+    machine = read_machine(path)
+    image = build(machine, system=read_system())
+    made = remake(image, machine, pattern_dirs=[resources.PATTERNS])
+    for phase in phase_names(made):
+        dwarf = read(made, phase).get_dwarf_info()
+        for unit in dwarf.iter_CUs():
+            for die in unit.iter_DIEs():
+                if "DW_AT_type" in die.attributes:
+                    assert die.get_DIE_from_attribute("DW_AT_type").tag is not None
+                if die.tag == "DW_TAG_member" and "DW_AT_data_bit_offset" in die.attributes:
+                    low = die.attributes["DW_AT_data_bit_offset"].value
+                    end = low + die.attributes["DW_AT_bit_size"].value
+                    assert end <= 8 * die.get_parent().attributes["DW_AT_byte_size"].value
 
 
 @given(st.integers(0, 1 << 70))
