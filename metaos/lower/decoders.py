@@ -20,6 +20,7 @@ from metaos.lower.row import FULL
 from metaos.lower.work import GENERATED
 from metaos.probe.header import BARS, ROM_INDEX, ROMS
 from metaos.probe.machine import Bar, BarKind, Function
+from metaos.told import Told
 
 HEADER = 0x10
 """The config byte of word 0."""
@@ -97,7 +98,8 @@ def layout(function: Function) -> int:
 
 def word(function: Function, at: int) -> int:
     """32 bits of the config bytes, from byte `at` on."""
-    return int.from_bytes(bytes.fromhex(function.config[2 * at : 2 * at + 8]), "little")
+    value = int.from_bytes(bytes.fromhex(function.config[2 * at : 2 * at + 8]), "little")
+    return Told(value, (f"functions.{function.address}.config.{at:#04x}.u32",))
 
 
 def _byte(function: Function, bar: Bar) -> int:

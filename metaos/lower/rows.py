@@ -15,6 +15,7 @@ from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.repeats import iterations
+from metaos.told import facts_of
 
 ROW_TESTS = {"==": "test", "!=": "unlike"}
 """What `await` and `expect` compare by, and the kind of row that does it."""
@@ -59,7 +60,9 @@ class RowLowering:
                 case s.Each(name=name, body=body):
                     for member in self.lists.get(name, ()):
                         inner = {f"{name}.{k}": v for k, v in member.items()}
-                        result += self._with({**self.names, **inner}).lower(body)
+                        # Which members there are is decided by the facts that they are made of.
+                        because = facts_of(*member.values())
+                        result += self._with({**self.names, **inner}, because).lower(body)
                 case s.Repeat():
                     result += joined([self.lower(body) for body in iterations(row)], row.span)
                 case s.Write() if self._given(row.given):
@@ -72,8 +75,15 @@ class RowLowering:
                     result.append(self._test(row, 0))
         return result
 
-    def _with(self, names: Mapping[str, int]) -> RowLowering:
-        return RowLowering(self.plan, self.texts, names, self.lists, self.config, self.facts)
+    def _with(self, names: Mapping[str, int], because: tuple[str, ...]) -> RowLowering:
+        return RowLowering(
+            self.plan,
+            self.texts,
+            names,
+            self.lists,
+            self.config,
+            tuple(dict.fromkeys((*self.facts, *because))),
+        )
 
     def _given(self, given: s.Expr | None) -> bool:
         return given is None or bool(self._number(given))
