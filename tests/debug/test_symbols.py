@@ -220,7 +220,8 @@ def test_every_machines_symbols_are_read(path: Path) -> None:
                 if die.tag == "DW_TAG_member" and "DW_AT_data_bit_offset" in die.attributes:
                     low = die.attributes["DW_AT_data_bit_offset"].value
                     end = low + die.attributes["DW_AT_bit_size"].value
-                    assert end <= 8 * die.get_parent().attributes["DW_AT_byte_size"].value
+                    record: Any = die.get_parent()
+                    assert end <= 8 * record.attributes["DW_AT_byte_size"].value
 
 
 @given(st.integers(0, 1 << 70))
