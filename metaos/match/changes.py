@@ -66,8 +66,8 @@ def changes(a: Machine, b: Machine) -> tuple[Change, ...]:
     What one file does not know is one change of kind `UNKNOWN`, whatever would follow from it.
     """
     every = (
-        *_cpu(a, b), *_memory(a, b), *_functions(a, b), *_legacy(a, b), *_tables(a, b),
-        *_macs(a, b), *_learnt(a, b), *_emulator(a, b),
+        *_cpu(a, b), *_memory(a, b), *_functions(a, b), *_legacy(a, b), *_windows(a, b),
+        *_tables(a, b), *_macs(a, b), *_learnt(a, b), *_emulator(a, b),
     )  # fmt: skip
     found: dict[Change, None] = {}
     for change in every:
@@ -210,6 +210,21 @@ def _config(address: str, x: Function, y: Function) -> Iterator[Change]:
                 " ".join(f"{i:02x}:{c[i]:02x}" for i in sorted(places)) for c in (ours, theirs)
             )
             yield from _one(address, name, kind, *texts)
+
+
+def _windows(a: Machine, b: Machine) -> Iterator[Change]:
+    """Devices in windows that no bus announces, and the addresses of cards among them."""
+    ours, theirs = ({x.address: x for x in m.mmio} for m in (a, b))
+    macs = [{n.address: n.mac for n in m.networks} for m in (a, b)]
+    for address in sorted(ours.keys() | theirs.keys()):
+        pair = ours.get(address), theirs.get(address)
+        if None in pair:
+            yield from _one(address, "", Kind.MODEL, *(x.kind if x else "" for x in pair))
+            continue
+        for fact, kind in (("kind", Kind.MODEL), ("size", Kind.MODEL), ("data", Kind.MODEL)):
+            texts = (str(getattr(x, fact)) for x in pair)
+            yield from _one(address, fact, kind, *texts)
+        yield from _one(address, "mac", Kind.UNIT, *(m.get(address, "") for m in macs))
 
 
 def _legacy(a: Machine, b: Machine) -> Iterator[Change]:

@@ -10,6 +10,7 @@ import pytest
 from metaos.boot.target import boot_disk
 from metaos.errors import MetaosError, Span
 from metaos.match.bind import bind_devices, devices
+from metaos.match.changes import changes
 from metaos.match.facts import WindowFact, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import load
@@ -129,6 +130,15 @@ def test_its_window_and_its_words_are_facts() -> None:
     beyond = s.Index(s.Member(of, "u32", SPAN), s.Number(16, SPAN), SPAN)
     with pytest.raises(MetaosError, match="a fact cannot be had"):
         evaluate(beyond, device)
+
+
+def test_two_machines_are_compared_by_their_windows() -> None:
+    there = machine(window())
+    gone = changes(there, machine())
+    assert [(c.subject, c.how) for c in gone] == [("mmio@feb02e00", "removed")]
+    other = changes(there, machine(window(device=2)))
+    assert [(c.subject, c.fact, c.how) for c in other] == [("mmio@feb02e00", "data", "changed")]
+    assert changes(there, there) == ()
 
 
 @pytest.mark.parametrize(
