@@ -28,14 +28,20 @@ _ROM_SIZES = (1 << 19, 1 << 20, 1 << 21)
 
 @dataclass(frozen=True)
 class Difference:
-    """A machine's arguments, and how the report on it begins ("00:03.0 register 10")."""
+    """A machine's arguments, and how the report on it begins ("00:03.0 register 10").
+
+    `until` is what its console says last, if not that one should probe again.
+    """
 
     name: str
     arguments: tuple[str, ...]
     says: str
+    until: str = ""
 
 
-def differences(args: Sequence[str], card: str, screen: str) -> Iterator[Difference]:
+def differences(
+    args: Sequence[str], card: str, screen: str, card_has_rom: bool
+) -> Iterator[Difference]:
     """All differences of a target's machine whose card and screen have these addresses."""
     given = tuple(args)
     place = len(given) - 1  # the card is a target's last argument
@@ -59,7 +65,9 @@ def differences(args: Sequence[str], card: str, screen: str) -> Iterator[Differe
         f"{card} register 0c",
     )
     yield from _screens(given, screen)
-    yield from _windows(given, model, card, screen)
+    yield from _windows(given, screen)
+    if card_has_rom:
+        yield from _card_roms(given, model, card)
     yield from _platform(given)
 
 
@@ -83,28 +91,24 @@ def _screens(given: tuple[str, ...], screen: str) -> Iterator[Difference]:
         yield Difference(f"the screen is {other}", more, f"{screen} ")
 
 
-def _windows(given: tuple[str, ...], model: str, card: str, screen: str) -> Iterator[Difference]:
-    """Windows of other sizes, and one that is not there."""
-
-    def with_global(text: str) -> tuple[str, ...]:
-        return (*given, "-global", text)
-
+def _windows(given: tuple[str, ...], screen: str) -> Iterator[Difference]:
+    """The screen's windows with other sizes, and one that is not there."""
     for megabytes in (8, 32, 64, 128):
-        made = with_global(f"VGA.vgamem_mb={megabytes}")
+        made = (*given, "-global", f"VGA.vgamem_mb={megabytes}")
         yield Difference(f"{megabytes} MiB of screen memory", made, f"{screen} register 10")
-    yield Difference("no registers of the screen", with_global("VGA.mmio=off"), f"{screen} reg")
+    off = (*given, "-global", "VGA.mmio=off")
+    yield Difference("no registers of the screen", off, f"{screen} reg")
     for size in _ROM_SIZES:
-        yield Difference(
-            f"the screen's ROM has {size} bytes",
-            with_global(f"VGA.romsize={size}"),
-            f"{screen} register 30",
-        )
-        yield Difference(
-            f"the card's ROM has {size} bytes",
-            with_global(f"{model}.romsize={size}"),
-            f"{card} register 30",
-        )
-    yield Difference("no ROM on the card", with_global(f"{model}.rombar=0"), f"{card} register 30")
+        made = (*given, "-global", f"VGA.romsize={size}")
+        yield Difference(f"the screen's ROM has {size} bytes", made, f"{screen} register 30")
+
+
+def _card_roms(given: tuple[str, ...], model: str, card: str) -> Iterator[Difference]:
+    for size in _ROM_SIZES:
+        made = (*given, "-global", f"{model}.romsize={size}")
+        yield Difference(f"the card's ROM has {size} bytes", made, f"{card} register 30")
+    off = (*given, "-global", f"{model}.rombar=0")
+    yield Difference("no ROM on the card", off, f"{card} register 30")
 
 
 def _platform(given: tuple[str, ...]) -> Iterator[Difference]:
@@ -112,7 +116,7 @@ def _platform(given: tuple[str, ...]) -> Iterator[Difference]:
         less = _replaced(given, "-m", str(megabytes))
         yield Difference(f"{megabytes} MiB", less, MEMORY)
     for lost in ("nx", "lm"):
-        yield Difference(f"no {lost}", (*given, "-cpu", f"qemu64,-{lost}"), CPU)
+        yield Difference(f"no {lost}", (*given, "-cpu", f"qemu64,-{lost}"), CPU, CPU)
     machine = given[given.index("-M") + 1]
     if machine == "pc":
         usb = _replaced(given, "-M", "pc,usb=on")

@@ -9,7 +9,7 @@ import pytest
 
 from metaos.probe.store import read_machine
 from tests.model.reference import answer
-from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, TARGET, booted
+from tests.qemu.booted import BARE, CARD, IP, MAC, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import MACHINES, Made, Make, probed
 from tests.qemu.questions import echo
 
@@ -140,6 +140,37 @@ def test_functions_without_rules_do_no_harm(crowded: Made) -> None:
     with booted(path, (*TARGET, *bridge(), *others()), card=f"{CARD},addr=3") as machine:
         frame = echo(MAC, IP)
         assert machine.ask(frame) == answer(frame, MAC, IP)
+
+
+MANY = (
+    "pvpanic-pci", "pci-testdev", "edu", "nvme,serial=x", "qemu-xhci", "intel-hda", "sdhci-pci",
+    "pci-serial", "tpci200", "lsi53c895a", "megasas", "virtio-rng-pci", "i6300esb", "ES1370",
+    "pci-bridge,chassis_nr=3,id=b3", "AC97,bus=b3,addr=1", "virtio-balloon-pci,bus=b3,addr=2",
+)  # fmt: skip
+"""Functions without rules: windows of 2 bytes to 256 KiB, ports, 64 bits, behind a bridge."""
+
+
+def windows(machine: Booted) -> list[str]:
+    """What QEMU's monitor shows of each function but the card, which the image drives."""
+    blocks = machine.vm.hmp("info pci").split("  Bus ")
+    return [x for x in blocks if not x.startswith(" 0, device   3,")]
+
+
+def test_many_windows_are_sized_and_put_back(make: Make, default_image: Made) -> None:
+    """Each function shows after the start what it shows where nothing was sized."""
+    arguments = [*TARGET, "-device", f"{CARD},addr=3"]
+    for one in MANY:
+        arguments += ["-device", one]
+    path, image = make(probed(*arguments))
+    steady = image.manifest.phase("steady").root
+    with booted(path, arguments, card="") as machine:
+        machine.wait_until(lambda: machine.root() == steady, "it reaches the steady phase")
+        after = windows(machine)
+    with booted(default_image[0], arguments, card="") as machine:
+        machine.wait_for(AGAIN)  # at the first function that was added
+        before = windows(machine)
+    assert len(before) > len(MANY)
+    assert after == before
 
 
 def test_a_lesser_processor_is_refused(make: Make) -> None:
