@@ -202,7 +202,7 @@ def test_a_card_without_a_pattern_is_named_with_the_nearest() -> None:
 
 
 def test_a_near_model_is_named_before_others() -> None:
-    near = with_card(device=0x1234)
+    near = with_card(device=0x1234, revision=0x42)
     with pytest.raises(MetaosError) as refused:
         bind(near, own(), read_system())
     (problem,) = (p for p in refused.value.problems if "00:03.0" in p.message)
