@@ -135,8 +135,10 @@ def judge(question: Question, answer: bytes) -> str:
 
 def _changed(answer: View, asked: View) -> str:
     """The first field that changed although no `reply` says so; empty if none did."""
+    above = {x.field for layer in answer.chain.layers for x in layer.service.reply}
     for index, layer in enumerate(answer.chain.layers):
         named = {assignment.field for assignment in layer.service.reply}
+        named |= {x.rpartition(".")[2] for x in above if x.startswith(f"{layer.service.name}.")}
         for field in layer.layout.fields if layer.layout else ():
             found, was = answer.field(index, field), asked.field(index, field)
             if field.name not in named and found != was:

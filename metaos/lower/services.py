@@ -144,8 +144,12 @@ class _Splice(Accept):
         """What each byte of the answer becomes."""
         found: dict[int, ByteSource] = {}
         for assignment in node.service.reply:
-            target = self.find(node, s.Name(assignment.field, assignment.span))
-            if target is None or target.node is not node:
+            path: s.Expr = s.Name(assignment.field, assignment.span)
+            if "." in assignment.field:
+                below, _, name = assignment.field.rpartition(".")
+                path = s.Member(s.Name(below, assignment.span), name, assignment.span)
+            target = self.find(node, path)
+            if target is None or (target.node is not node and "." not in assignment.field):
                 raise fail(assignment.span, "E0437", f"no field '{assignment.field}'")
             if target.first_bit % 8 or target.field.bits % 8:
                 raise fail(assignment.span, "E0438", "an answer's field is of whole bytes")

@@ -53,7 +53,8 @@ class Speaking(Accept):
 
     def run(self) -> tuple[Op, Op]:
         """The gate of the frame that is said, and its length."""
-        rest, said, length = self.frame.gate, list[Op](), self.b.const(0, 32)
+        rest, length = self.frame.gate, self.b.const(0, 32)
+        said: Op | None = None
         for service in speakers(self.given.services):
             assert service.speak is not None and service.speak.when is not None
             chain = self.chain(service)
@@ -65,14 +66,12 @@ class Speaking(Accept):
                 rest = self.b.gate(rest, self.b.not_(wants))
                 own = self.b.const(max(self.end, LEAST), 32)
                 mine = self.b.eq(gate, self.b.const(0, 64))
-                length = self.b.select(mine, own, length) if said else own
-                said.append(gate)
+                length = self.b.select(mine, own, length) if said is not None else own
+                said = self.b.select(mine, gate, said) if said is not None else gate
                 self.write(chain, gate)
                 self.keep(chain[-1], service.speak.keeps, gate)
-        result = said[0]
-        for gate in said[1:]:
-            result = self.b.gate_any(result, gate)
-        return result, length
+        assert said is not None
+        return said, length
 
     def chain(self, service: s.Service) -> list[Node]:
         """The services of a frame's headers, the outermost first."""

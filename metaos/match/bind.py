@@ -7,14 +7,14 @@ that no bus announces ("mmio@feb00e00").
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from metaos.errors import Exit, MetaosError, Problem, did_you_mean
 from metaos.match.facts import evaluate
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
-from metaos.match.system import System
+from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
@@ -28,6 +28,7 @@ from metaos.probe.machine import (
     domain,
     unknown_fact,
 )
+from metaos.told import Told
 
 _UNREAD = {
     "vendor": "ids",
@@ -344,7 +345,44 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
 
     for name in system.every_service:
         add(name)
-    return tuple(wanted.values())
+    _demand_settings(wanted, system)
+    return tuple(_set(service, system) for service in wanted.values())
+
+
+def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
+    """Every setting is of a constant that a service of the system has, and fits it."""
+    problems: list[Problem] = []
+    for name, table in system.settings.items():
+        if name not in services:
+            hint = did_you_mean(name, services)
+            text = f"settings: the system has no service '{name}'"
+            problems.append(Problem("E0308", text, hint=hint))
+            continue
+        bits = {constant.name: constant.bits for constant in services[name].constants}
+        for key, value in table.items():
+            if key not in bits:
+                known = f"it has {', '.join(bits)}" if bits else "it has none"
+                hint = did_you_mean(key, bits) or known
+                text = f"settings: '{name}' has no constant '{key}'"
+                problems.append(Problem("E0308", text, hint=hint))
+            elif setting_value(value) >> bits[key]:
+                text = f"settings: {name}.{key} = {value} does not fit its {bits[key]} bits"
+                problems.append(Problem("E0308", text))
+    if problems:
+        raise MetaosError(f"system '{system.name}' does not fit its services", problems=problems)
+
+
+def _set(service: s.Service, system: System) -> s.Service:
+    """The service with the constants that the system gives other numbers."""
+    table = system.settings.get(service.name, {})
+    constants: list[s.Constant] = []
+    for one in service.constants:
+        if one.name in table:
+            fact = f"system.settings.{service.name}.{one.name}"
+            number = s.Number(Told(setting_value(table[one.name]), (fact,)), one.span)
+            one = replace(one, value=number)
+        constants.append(one)
+    return replace(service, constants=tuple(constants)) if table else service
 
 
 def demand_needed(bindings: Bindings) -> None:

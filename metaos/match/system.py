@@ -32,6 +32,11 @@ _CARD = r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
 
+Setting = Annotated[
+    int | str, msgspec.Meta(description="a number of 0 or more, or an address, as 10.0.2.2")
+]
+
+
 class Card(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
@@ -49,13 +54,15 @@ class System(
     `address` is the first network card's, with its prefix length; the card with number n
     (from 0, in the machine's order) has this address + n, unless `cards` gives it its own.
     `services` are names of patterns, in the file's order. The keys of `cards` are PCI
-    addresses, bus:device.function in hexadecimal.
+    addresses, bus:device.function in hexadecimal. `settings` gives constants of services
+    other numbers than their patterns do, by the service's name.
     """
 
     name: Name
     address: Interface
     services: tuple[Name, ...]
     cards: dict[CardAddress, Card] = {}
+    settings: dict[Name, dict[str, Setting]] = {}
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:
@@ -152,6 +159,8 @@ def misfits(
         value = table[field.name]
         if field.name == "cards":
             wrong = "" if isinstance(value, dict) else 'no table, as [cards."00:03.0"]'
+        elif field.name == "settings":
+            wrong = _settings_refusal(value)
         else:
             wrong = _mismatch(value, field.type) or _refusal(field.name, value)
         if wrong:
@@ -182,6 +191,30 @@ def _refusal(key: str, value: Any) -> str:
         twice = sorted({name for name in value if value.count(name) > 1})
         return f"named twice: {', '.join(twice)}" if twice else ""
     return ""
+
+
+def _settings_refusal(value: object) -> str:
+    if not isinstance(value, dict) or not all(isinstance(x, dict) for x in value.values()):
+        return "no table of a service's constants, as [settings.NAME]"
+    every = ((f"{name}.{key}", x) for name, table in value.items() for key, x in table.items())
+    return next((f"'{name}': '{x}' {wrong}" for name, x in every if (wrong := _no_setting(x))), "")
+
+
+def _no_setting(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            ipaddress.IPv4Address(value)
+        except ValueError:
+            return "is no address, as 10.0.2.2"
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64:
+        return ""
+    return "is no number of 0 to 64 bits"
+
+
+def setting_value(setting: int | str) -> int:
+    """The number that a setting is; an address is one of 32 bits."""
+    return setting if isinstance(setting, int) else int(ipaddress.IPv4Address(setting))
 
 
 def _address_refusal(text: str) -> str:

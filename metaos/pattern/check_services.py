@@ -192,6 +192,9 @@ class _Service:
         seen: set[str] = set()
         for assignment in self.service.reply:
             name, at = assignment.field, self.report.word(assignment.span, assignment.field)
+            if "." in name:
+                self.reply_below(assignment, typer)
+                continue
             if name not in fields:
                 hint = self.report.near(name, fields) or f"'{self.service.name}' has no header"
                 what = layout.name if layout is not None else self.service.name
@@ -202,6 +205,16 @@ class _Service:
                 self.report.say("E0210", f"'{name}' is answered twice", at)
             seen.add(name)
             typer.fits(assignment.value, fields[name].bits, name)
+
+    def reply_below(self, assignment: s.Assignment, typer: Typer) -> None:
+        """A field of a service below, which that one leaves alone."""
+        below, _, name = assignment.field.rpartition(".")
+        self.asked(s.Asked(tuple(assignment.field.split(".")), assignment.value, assignment.span),
+                   typer.names)  # fmt: skip
+        for other in self.up(self.service):
+            if other.name == below and any(x.field == name for x in other.reply):
+                text = f"'{below}' answers '{name}' itself"
+                self.report.say("E0210", text, assignment.span)
 
     def kept(self, keeps: tuple[s.Assignment, ...], typer: Typer) -> None:
         """What states become."""

@@ -405,7 +405,7 @@ class Nodes(FakeNodes):
         return Tree("accept", list(c))
 
     def assignment(self, meta: Any, c: list[Any]) -> s.Assignment:
-        return s.Assignment(str(c[0]), c[1], self.span(meta))
+        return s.Assignment(c[0][0], c[1], self.span(meta))
 
     def reply(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("reply", list(c))

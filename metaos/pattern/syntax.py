@@ -780,7 +780,10 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A field of the answer and its value, read from the received frame."""
+    """A field of the answer and its value, read from the received frame.
+
+    With a dot, `sum.checksum`, it is a field of a service below. What states become is said so too.
+    """
 
     field: str
     value: Expr

@@ -26,7 +26,8 @@ from metaos.verify.walk import Access, Walk
 
 LAW = 3
 NEVER = known(0)
-_TURNS = (-3, -2, -1, 1, 2, 3)
+_TURNS = tuple(turn for turn in range(-8, 9) if turn)
+"""One for each of the services that side by side answer a frame, and some."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from capstone import x86
 
+from metaos.ir.program import SHADOW
 from metaos.verify.decode import Line, Step
 from metaos.verify.flags import Flags
 from metaos.verify.memory import Atlas
@@ -279,8 +280,9 @@ class Walker:
             return
         for linear in address.bases:
             located = self._atlas.find(linear, 1)
-            if located is None:
-                self._words.clear()
+            if located is None:  # two gates' sum leads to where nothing is: it would fault
+                if address.high >= SHADOW or self._atlas.mapped(linear):
+                    self._words.clear()
             elif not located.shadow:
                 start = located.symbol.linear
                 self._forget(start, start + located.symbol.size)
