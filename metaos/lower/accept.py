@@ -58,7 +58,7 @@ class Accept(Headers):
     def listens(self, service: s.Service) -> bool:
         """Whether a frame that comes matters to a service or to one above it."""
         above = map(self.listens, self.above(service))
-        return not service.quiet or bool(service.keeps) or any(above)
+        return not service.quiet or service.listens or any(above)
 
     def quiet(self, service: s.Service) -> bool:
         """Whether neither a service nor one above it answers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from metaos.ir.build import Builder
@@ -120,6 +120,8 @@ class Given:
     services: tuple[s.Service, ...]
     layouts: Mapping[str, s.Layout]
     mine: Mine
+    tell: Callable[[Builder, str, Op], None] | None = None
+    """What begins the line of a service, by its name, where a gate is open."""
 
 
 class Headers:

@@ -36,6 +36,8 @@ from metaos.lower.platform import (
 from metaos.lower.row import Row
 from metaos.lower.services import Services
 from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
+from metaos.lower.tell import POSITION, SITE, VALUES, Lines, lines_of, write_line
+from metaos.lower.tell import TEXT as TOLD
 from metaos.lower.text import (
     DIGITS,
     EXCEPTION,
@@ -108,7 +110,8 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     program, datum = stepper("init", sayable, then="wipe", ticks=ticks, config=config)
     work.programs.append(program)
     work.data.append(datum)
-    _steady(work, ticks)
+    lines = _lines(work)
+    _steady(work, ticks, lines)
     _report(work, ticks)
     _tell_time(work, ticks, telling)
     device_places(work, guard_rows)
@@ -128,7 +131,7 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
         config,
         _trap(work),
         tuple(rows),
-        lent(owned, ticks, config),
+        lent(owned, ticks, config) | told_by(work, lines),
     )
 
 
@@ -185,24 +188,56 @@ def _sayable(rows: Iterable[Row], says: bool) -> tuple[Row, ...]:
 
 
 def card_services(
-    bindings: Bindings, cards: Sequence[DevicePlan]
+    bindings: Bindings, cards: Sequence[DevicePlan], lines: Lines | None = None
 ) -> Iterator[tuple[DevicePlan, Services]]:
-    """Each of the machine's cards, which are `cards`, with the services that it carries."""
+    """Each of the machine's cards, which are `cards`, with the services that it carries.
+
+    `lines` is what these can tell on consoles.
+    """
     parts = roles(bindings.system, [device.address for device in cards])
     for device, role in zip(cards, parts, strict=True):
         ip = Told(int(role.interface.ip), (address_fact(bindings.system, role.card),))
         mac = device.folded.get("mac")
         mine = Mine(ip, device.symbol("mac"), mac, device.address)
         carried = carried_by(role, bindings.services)
-        yield device, Services(carried, bindings.patterns.layouts, mine)
+        tell = lines.teller(device.address) if lines is not None else None
+        yield device, Services(carried, bindings.patterns.layouts, mine, tell)
 
 
-def _steady(work: Work, ticks: Ticks | None) -> None:
-    for device, services in card_services(work.bindings, work.carriers()):
+def _lines(work: Work) -> Lines | None:
+    carried = list(card_services(work.bindings, work.carriers()))
+    system = work.bindings.system
+    return lines_of(carried, work.consoles(), system, work.bindings.services)
+
+
+def told_by(work: Work, lines: Lines | None) -> dict[str, tuple[str, ...]]:
+    """What cards may write to begin a line, and the cursors of consoles, which they look at."""
+    cards = tuple(device.address for device in work.carriers())
+    names = (SITE, POSITION, VALUES, *lines.cursors) if lines is not None else ()
+    return dict.fromkeys(names, cards)
+
+
+def _tell(work: Work, lines: Lines, ticks: Ticks | None) -> None:
+    """The writer's turn, and the consoles' that show what it writes."""
+    builder = Builder(PLATFORM, "steady")
+    with builder.at(work.consoles()[0].pattern.span):
+        write_line(builder)
+    work.programs.append(builder.finish())
+    work.data += lines.data()
+    work.places += lines.places()
+    for device in work.consoles():
+        _turn(work, device, "steady", None, Shown(TOLD, device.symbol("banner.at")), ticks)
+
+
+def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
+    for device, services in card_services(work.bindings, work.carriers(), lines):
         _turn(work, device, "steady", services, None, ticks)
         work.kept += services.states()
     for device in work.others():
         _turn(work, device, "steady", None, None, ticks)
+    if lines is not None:
+        _tell(work, lines, ticks)
+        return
     banner = _banner(work)
     if banner is None:
         return

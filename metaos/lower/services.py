@@ -6,7 +6,7 @@ service stores its fields in place under its own. All tests read the received fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from metaos.errors import Span
 from metaos.ir.build import Builder
@@ -26,9 +26,13 @@ class Services:
     """Splices a fixed set of services; call it as a `Splice` (metaos.lower.turn)."""
 
     def __init__(
-        self, services: tuple[s.Service, ...], layouts: Mapping[str, s.Layout], mine: Mine
+        self,
+        services: tuple[s.Service, ...],
+        layouts: Mapping[str, s.Layout],
+        mine: Mine,
+        tell: Callable[[Builder, str, Op], None] | None = None,
     ) -> None:
-        self.given = Given(services, layouts, mine)
+        self.given = Given(services, layouts, mine, tell)
 
     def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
         """A frame to the gate of its answer and the answer's length."""
@@ -121,10 +125,13 @@ class _Splice(Accept):
     def remember(self, root: Node) -> None:
         """What services keep of a frame that they accept."""
         for node in self.all(root):
-            if node.service.keeps:
+            if node.service.listens:
                 assert node.gate is not None
                 self.loads.clear()
                 self.keep(node, node.service.keeps, node.gate)
+                if node.service.tell is not None and self.given.tell is not None:
+                    with self.b.at(node.service.tell.span):
+                        self.given.tell(self.b, node.service.name, node.gate)
 
     def rewrite(self, root: Node) -> None:
         """Loads, then stores, service by service, leaves first.

@@ -63,10 +63,14 @@ class Texts:
     digits: list[tuple[int, int, int]] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     known: dict[str, int] = field(default_factory=dict)
+    words: Mapping[str, tuple[int, int]] = field(
+        default_factory=lambda: {name: (offset, 32) for name, offset in FAULT_WORDS.items()}
+    )
+    """The numbers that a text shows: where each lies in bytes, and its bits."""
 
     def add(self, template: str, names: Mapping[str, str], device: str, span: Span) -> int:
         """The offset of a text; digits of `place`, `wanted` and `found` stay to be filled."""
-        key = _HOLE.sub(lambda m: m[0] if m[1] in FAULT_WORDS else names.get(m[1], m[0]), template)
+        key = _HOLE.sub(lambda m: m[0] if m[1] in self.words else names.get(m[1], m[0]), template)
         if key not in self.known:
             start = len(self.data)
             text = self._encode(key, span) + b"\r\n\0"
@@ -87,14 +91,16 @@ class Texts:
 
     def _digits(self, match: re.Match[str], span: Span) -> list[int]:
         name, high, low, count = match.groups()
-        if name not in FAULT_WORDS:
+        if name not in self.words:
             raise fail(span, "E0450", f"unknown name '{name}' in a text")
-        top, bottom = int(high or 31), int(low or 0)
+        first, wide = self.words[name]
+        top, bottom = int(high or wide - 1), int(low or 0)
         width = top - bottom + 1
         result = []
         for number in range(int(count or (width + 3) // 4) - 1, -1, -1):
             bits = max(0, min(4, width - 4 * number))
-            digit = (FAULT_WORDS[name], bottom + 4 * number, (1 << bits) - 1)
+            word, shift = divmod(bottom + 4 * number, 32)
+            digit = (first + 4 * word, shift, (1 << bits) - 1)
             if digit not in self.digits:
                 self.digits.append(digit)
             result.append(0x80 | self.digits.index(digit))
@@ -135,17 +141,24 @@ def write_report(b: Builder) -> None:
     """
     position = b.load(8, WRITTEN)
     at = b.zext(position, 64)
-    code = b.load(8, TEXTS, 0, (b.add(at, b.zext(b.load(32, FAULT, FAULT_SITE), 64)),))
+    text = b.add(at, b.zext(b.load(32, FAULT, FAULT_SITE), 64))
+    code, shown = character(b, TEXTS, DIGITS, FAULT, text)
+    b.store(shown, REPORT, 0, (at,))
+    more = b.resize(b.ne(code, b.const(0, 8)), 8)
+    b.store(b.add(position, more), WRITTEN)
+
+
+def character(b: Builder, texts: str, digits: str, values: str, at: Op) -> tuple[Op, Op]:
+    """The byte of a text at an index, and the character it stands for: itself, or a digit."""
+    code = b.load(8, texts, 0, (at,))
     is_digit = b.ule(b.const(0x80, 8), code)
     number = b.select(is_digit, b.and_(code, b.const(0x7F, 8)), b.const(0, 8))
     entry = b.mul(b.zext(number, 64), b.const(DIGIT_SIZE, 64))
-    word = b.zext(b.load(8, DIGITS, 0, (entry,)), 64)
-    shift = b.zext(b.load(8, DIGITS, 1, (entry,)), 32)
-    mask = b.zext(b.xor(b.load(8, DIGITS, 2, (entry,)), b.const(DIGIT_FLIP, 8)), 32)
-    bits = b.and_(b.lshr(b.load(32, FAULT, 0, (word,)), shift), mask)
+    word = b.zext(b.load(8, digits, 0, (entry,)), 64)
+    shift = b.zext(b.load(8, digits, 1, (entry,)), 32)
+    mask = b.zext(b.xor(b.load(8, digits, 2, (entry,)), b.const(DIGIT_FLIP, 8)), 32)
+    bits = b.and_(b.lshr(b.load(32, values, 0, (word,)), shift), mask)
     letter = b.ult(b.const(9, 32), bits)
     base = b.select(letter, b.const(ord("a") - 10, 32), b.const(ord("0"), 32))
     digit = b.trunc(b.add(bits, base), 8)
-    b.store(b.select(is_digit, digit, code), REPORT, 0, (at,))
-    more = b.resize(b.ne(code, b.const(0, 8)), 8)
-    b.store(b.add(position, more), WRITTEN)
+    return code, b.select(is_digit, digit, code)

@@ -88,6 +88,8 @@ class _Service:
         self.kept(service.keeps, typer)
         self.reply(typer)
         self.speak(own)
+        if service.tell is not None:
+            self.tell(service.tell)
         if service.send is not None:
             typer.fits(service.send, 16, "send")
         self.questions(own)
@@ -241,6 +243,13 @@ class _Service:
         if speak.when is None and speak.keeps:
             text = "what is remembered when something is said stands under 'speak when'"
             self.report.say("E0252", text, speak.keeps[0].span)
+
+    def tell(self, line: s.String) -> None:
+        states = [state.name for state in self.service.states]
+        said(self.report, line.value, line.span, states)
+        if not self.service.quiet:
+            text = f"'{self.service.name}' answers frames: what is told, a service of its own tells"
+            self.report.say("E0252", text, line.span)
 
     def questions(self, own: Mapping[str, k.Kind]) -> None:
         names = {**own, "peer": k.PEER}

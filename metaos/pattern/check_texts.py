@@ -27,9 +27,9 @@ def message(report: Report, text: str, span: Span) -> None:
             report.say("E0254", f"'{name}' has 1 to 8 digits, not {digits}", at)
 
 
-def said(report: Report, text: str, span: Span) -> None:
-    """A service's text: what it shows is known when the image is built."""
-    known = [f"my.{name}" for name in k.HOST]
+def said(report: Report, text: str, span: Span, states: Iterable[str] = ()) -> None:
+    """A service's text: what it shows is known when the image is built, or a state's digits."""
+    known = [*(f"my.{name}" for name in k.HOST), *states]
     for hole, at in _holes(report, text, span):
         if hole[1] not in known:
             report.say("E0254", f"no text shows '{hole[1]}'", at, report.near(hole[1], known))

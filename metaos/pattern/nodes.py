@@ -425,6 +425,9 @@ class Nodes(FakeNodes):
     def say(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("say", [s.String(c[0][1:-1], self.span(meta))])
 
+    def tell(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        return Tree("tell", [s.String(c[0][1:-1], self.span(meta))])
+
     def asked(self, meta: Any, c: list[Any]) -> s.Asked:
         return s.Asked(tuple(c[0][0].split(".")), c[1], self.span(meta))
 
@@ -468,7 +471,7 @@ class Nodes(FakeNodes):
         (name, at), (over, _), where, *items = c
         items = list(_flat(items))
         parts = _sorted([x for x in items if isinstance(x, Tree)])
-        for once in ("header", "send", "speak", "say"):
+        for once in ("header", "send", "speak", "say", "tell"):
             if len(parts[once]) > 1:
                 raise self.error("E0008", f"service '{name}' says '{once}' twice", at)
         return s.Service(
@@ -484,6 +487,7 @@ class Nodes(FakeNodes):
             states=tuple(x for x in items if isinstance(x, s.State)),
             keeps=tuple(parts["remember"]),
             speak=parts["speak"][0] if parts["speak"] else None,
+            tell=parts["tell"][0] if parts["tell"] else None,
         )  # fmt: skip
 
     def start(self, meta: Any, c: list[Any]) -> s.File:
@@ -508,7 +512,7 @@ def _flat(items: list[Any]) -> tuple[Any, ...]:
 
 
 _PARTS = (
-    "header", "accept", "remember", "reply", "send", "speak", "say", "ask",
+    "header", "accept", "remember", "reply", "send", "speak", "say", "tell", "ask",
     "payload", "with", "cut", "answer", "silence", "said",
 )  # fmt: skip
 

@@ -830,7 +830,7 @@ class Service:
     """A guarded rewrite of the frames of `over` for which `where` holds.
 
     `states` are its own numbers, one of each a card; `keeps` is what they become with each
-    frame that it accepts.
+    frame that it accepts, and `tell` is a line that the consoles show of it.
     """
 
     name: str
@@ -849,11 +849,17 @@ class Service:
     states: tuple[State, ...] = ()
     keeps: tuple[Assignment, ...] = ()
     speak: Speak | None = None
+    tell: String | None = None
+
+    @property
+    def listens(self) -> bool:
+        """Something is done with the frames that it accepts, answered or not."""
+        return bool(self.keeps) or self.tell is not None
 
     @property
     def quiet(self) -> bool:
-        """It answers nothing: it only remembers, or speaks for itself."""
-        own = bool(self.keeps) or (self.speak is not None and self.speak.when is not None)
+        """It answers nothing: it only remembers, tells, or speaks for itself."""
+        own = self.listens or (self.speak is not None and self.speak.when is not None)
         return own and not self.reply and self.send is None
 
 

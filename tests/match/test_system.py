@@ -7,7 +7,9 @@ import pytest
 
 from metaos import resources
 from metaos.errors import MetaosError
-from metaos.match.system import Card, System, read_system, schema
+from metaos.match.bind import services_of
+from metaos.match.system import Card, System, read_system, schema, setting_value
+from metaos.pattern.patterns import load
 
 GOOD = 'name = "echo"\naddress = "10.0.2.15/24"\nservices = ["one", "two.three"]\n'
 SCHEMA = Path(__file__).parents[2] / "docs" / "system.schema.json"
@@ -153,3 +155,29 @@ def test_the_published_schema_is_current() -> None:
 
 if __name__ == "__main__":
     SCHEMA.write_text(json.dumps(schema(), indent=2) + "\n")
+
+
+def test_settings_are_numbers_or_addresses(tmp_path: Path) -> None:
+    system = read(tmp_path, GOOD + '[settings.one]\na = 3\nb = "10.0.2.2"\n')
+    assert system.settings == {"one": {"a": 3, "b": "10.0.2.2"}}
+    assert setting_value("10.0.2.2") == 0x0A000202
+    assert "'one.a': '-1' is no number" in refusal(tmp_path, GOOD + "[settings.one]\na = -1\n")
+    assert "'one.a': 'x' is no address" in refusal(tmp_path, GOOD + '[settings.one]\na = "x"\n')
+    assert "as [settings.NAME]" in refusal(tmp_path, GOOD + "[settings]\none = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"pktgn": {}}, "the system has no service 'pktgn'"),
+        ({"pktgen": {"frame": 1}}, "'pktgen' has no constant 'frame'"),
+        ({"pktgen": {"frames": 1 << 32}}, "does not fit its 32 bits"),
+    ],
+)
+def test_settings_are_of_constants_that_are_there(
+    settings: dict[str, dict[str, int | str]], says: str
+) -> None:
+    system = System(name="s", address="10.0.2.15/24", services=("pktgen",), settings=settings)
+    with pytest.raises(MetaosError) as refused:
+        services_of(load([resources.PATTERNS]), system)
+    assert says in refused.value.render()
