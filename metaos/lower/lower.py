@@ -207,7 +207,8 @@ def card_services(
 def _lines(work: Work) -> Lines | None:
     carried = list(card_services(work.bindings, work.carriers()))
     system = work.bindings.system
-    return lines_of(carried, work.consoles(), system, work.bindings.services)
+    cursors = tuple(x.symbol("banner.at") for x in work.consoles())
+    return lines_of(carried, cursors, system, work.bindings.services)
 
 
 def told_by(work: Work, lines: Lines | None) -> dict[str, tuple[str, ...]]:

@@ -95,16 +95,17 @@ class Lines:
 
 def lines_of(
     carried: Sequence[tuple[DevicePlan, Services]],
-    consoles: Sequence[DevicePlan],
+    cursors: tuple[str, ...],
     system: System,
     services: Sequence[s.Service],
 ) -> Lines | None:
     """What the services of all cards can tell, and before it what consoles show at the start.
 
-    None where nothing is ever told, or nobody could show it.
+    `cursors` are the places where consoles keep how much they have shown. None where nothing is
+    ever told, or nobody could show it.
     """
     telling = [(d, own, x) for d, own in carried for x in own.given.services if x.tell]
-    if not telling or not consoles:
+    if not telling or not cursors:
         return None
     texts, found = Texts(words={}), dict[tuple[str, str], Line]()
     names = {"my.ip": str(system.interface.ip), "my.name": system.name}
@@ -122,7 +123,7 @@ def lines_of(
         site = texts.add(service.tell.value, mine, device.address, service.tell.span)
         states = (StateAt(own.given.mine.symbol(service, x.name), x) for x in shown)
         found[device.address, service.name] = Line(site, tuple(states))
-    return Lines(texts, found, tuple(x.symbol("banner.at") for x in consoles))
+    return Lines(texts, found, cursors)
 
 
 def write_line(b: Builder) -> None:

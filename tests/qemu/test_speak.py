@@ -27,7 +27,7 @@ FRAMES = 5000
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     default = read_system()
-    more = ("arp.announce", "arp.conflict", "udp.counter", "pktgen")
+    more = ("arp.announce", "arp.rival", "udp.tally", "pktgen")
     system = msgspec.structs.replace(
         default,
         services=(*default.services, *more),
