@@ -104,6 +104,8 @@ class Accept(Headers):
         return self.b.eq(kept, self.b.const(value, size * 8))
 
     def test(self, node: Node, test: s.Expr) -> Op:
+        if isinstance(test, s.Binary) and test.operator == "|":
+            return self.truth(node, test)
         if not isinstance(test, s.Binary) or test.operator not in ("==", "!=", "<", "<="):
             raise fail(test.span, "E0433", "expected a comparison")
         if isinstance(test.left, s.Call):

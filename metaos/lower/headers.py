@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
+from metaos.lower.clock import Ticks
 from metaos.lower.known import fail
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
@@ -27,17 +28,37 @@ KINDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class StateAt:
+    """A service's state and where it lies; `storage` is its width in memory."""
+
+    symbol: str
+    node: s.State
+    card: str = ""
+
+    @property
+    def storage(self) -> int:
+        return storage(self.node)
+
+
+def storage(state: s.State) -> int:
+    """Bits in which a service's state is kept."""
+    return next(n for n in (8, 16, 32, 64) if state.bits <= n)
+
+
+@dataclass(frozen=True, slots=True)
 class Mine:
     """What services call `my`: the address as a number, the symbol of the MAC's 6 bytes.
 
     `unit` is the MAC itself, little-endian as it lies in memory, where it is folded. `card`
-    is whose services these are, which the symbols of their states begin with.
+    is whose services these are, which the symbols of their states begin with. Where the network
+    gives the address, it is what is `held` there.
     """
 
     ip: int
     mac: str
     unit: int | None = None
     card: str = ""
+    held: StateAt | None = None
 
     def symbol(self, service: s.Service, state: str) -> str:
         """The linker's name of a service's state."""
@@ -78,24 +99,6 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class StateAt:
-    """A service's state and where it lies; `storage` is its width in memory."""
-
-    symbol: str
-    node: s.State
-    card: str = ""
-
-    @property
-    def storage(self) -> int:
-        return storage(self.node)
-
-
-def storage(state: s.State) -> int:
-    """Bits in which a service's state is kept."""
-    return next(n for n in (8, 16, 32, 64) if state.bits <= n)
-
-
-@dataclass(frozen=True, slots=True)
 class FieldAt:
     """A header field: its node, and its bits in the frame counted from the frame's start."""
 
@@ -122,6 +125,7 @@ class Given:
     mine: Mine
     tell: Callable[[Builder, str, Op], None] | None = None
     """What begins the line of a service, by its name, where a gate is open."""
+    ticks: Ticks | None = None
 
 
 class Headers:
@@ -155,7 +159,7 @@ class Headers:
             case s.Number(value=value):
                 return value
             case s.Member(of=s.Name(text="my"), name="ip"):
-                return self.given.mine.ip
+                return self.given.mine.ip if self.given.mine.held is None else None
             case s.Name(text=text) if text in (own := {c.name: c for c in node.service.constants}):
                 return self.constant(node, own[text].value)
             case s.Binary(operator=operator) if operator in OPERATIONS:
@@ -271,6 +275,8 @@ class Headers:
             return self.b.resize(self.read(state), bits)
         if dotted(expression) == "my.mac":
             return self.b.resize(self.mac(), bits)
+        if dotted(expression) == "my.ip" and self.given.mine.held is not None:
+            return self.b.resize(self.read(self.given.mine.held), bits)
         return self.worked_out(node, expression, bits)
 
     def worked_out(self, node: Node, expression: s.Expr, bits: int) -> Op:

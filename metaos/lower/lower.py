@@ -15,7 +15,7 @@ from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
 from metaos.lower.clock import Ticks, tell_time, times_told
-from metaos.lower.headers import Mine
+from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
 from metaos.lower.places import (
     device_places,
@@ -56,7 +56,8 @@ from metaos.lower.text import (
 from metaos.lower.turn import Splice, Turn
 from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access
 from metaos.match.bind import Binding, Bindings
-from metaos.match.cards import address_fact, carried_by, roles
+from metaos.match.cards import Role, address_fact, carried_by, roles
+from metaos.pattern import syntax as s
 from metaos.probe.machine import Machine
 from metaos.told import Told
 
@@ -79,6 +80,7 @@ class Lowered:
     trap: Trap
     init_rows: tuple[Row, ...] = ()
     lent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ticks: Ticks | None = None
 
 
 def _plan(binding: Binding, bindings: Bindings) -> DevicePlan:
@@ -132,6 +134,7 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
         _trap(work),
         tuple(rows),
         lent(owned, ticks, config) | told_by(work, lines),
+        ticks,
     )
 
 
@@ -188,7 +191,10 @@ def _sayable(rows: Iterable[Row], says: bool) -> tuple[Row, ...]:
 
 
 def card_services(
-    bindings: Bindings, cards: Sequence[DevicePlan], lines: Lines | None = None
+    bindings: Bindings,
+    cards: Sequence[DevicePlan],
+    lines: Lines | None = None,
+    ticks: Ticks | None = None,
 ) -> Iterator[tuple[DevicePlan, Services]]:
     """Each of the machine's cards, which are `cards`, with the services that it carries.
 
@@ -198,10 +204,20 @@ def card_services(
     for device, role in zip(cards, parts, strict=True):
         ip = Told(int(role.interface.ip), (address_fact(bindings.system, role.card),))
         mac = device.folded.get("mac")
-        mine = Mine(ip, device.symbol("mac"), mac, device.address)
         carried = carried_by(role, bindings.services)
+        mine = Mine(ip, device.symbol("mac"), mac, device.address)
+        mine = replace(mine, held=_held(mine, role, carried))
         tell = lines.teller(device.address) if lines is not None else None
-        yield device, Services(carried, bindings.patterns.layouts, mine, tell)
+        yield device, Services(carried, bindings.patterns.layouts, mine, tell, ticks)
+
+
+def _held(mine: Mine, role: Role, carried: Sequence[s.Service]) -> StateAt | None:
+    """Where a card keeps the address that the network gives it."""
+    for service in carried:
+        for state in service.states:
+            if (service.name, state.name) == (role.giver, "address"):
+                return StateAt(mine.symbol(service, state.name), state, mine.card)
+    return None
 
 
 def _lines(work: Work) -> Lines | None:
@@ -231,7 +247,7 @@ def _tell(work: Work, lines: Lines, ticks: Ticks | None) -> None:
 
 
 def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
-    for device, services in card_services(work.bindings, work.carriers(), lines):
+    for device, services in card_services(work.bindings, work.carriers(), lines, ticks):
         _turn(work, device, "steady", services, None, ticks)
         work.kept += services.states()
     for device in work.others():
@@ -288,7 +304,7 @@ def _banner(work: Work) -> str | None:
     if not said or not work.consoles():
         return None
     system = work.bindings.system
-    names = {"my.ip": str(system.interface.ip), "my.name": system.name}
+    names = {"my.ip": system.shown_address, "my.name": system.name}
     text, lines = bytearray(), list[DatumLine]()
     for say in (x.say for x in said if x.say is not None):
         start = len(text)

@@ -12,6 +12,8 @@ from metaos.errors import Span
 from metaos.ir.build import Builder
 from metaos.ir.program import SHADOW, Op
 from metaos.lower.accept import Accept
+from metaos.lower.bounds import Bounds
+from metaos.lower.clock import EVERY, Ticks, due
 from metaos.lower.headers import FieldAt, Given, Mine, Node, StateAt
 from metaos.lower.known import fail
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
@@ -31,8 +33,9 @@ class Services:
         layouts: Mapping[str, s.Layout],
         mine: Mine,
         tell: Callable[[Builder, str, Op], None] | None = None,
+        ticks: Ticks | None = None,
     ) -> None:
-        self.given = Given(services, layouts, mine, tell)
+        self.given = Given(services, layouts, mine, tell, ticks)
 
     def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
         """A frame to the gate of its answer and the answer's length."""
@@ -74,6 +77,7 @@ class _Splice(Accept):
         if len(roots) != 1:
             span = roots[1].span if roots else Span("", 1, 1, 2)
             raise fail(span, "E0430", "one service, and one only, lies over the frame")
+        self.pulses()
         root = self.node(roots[0], None)
         self.accept(root, self.frame.gate)
         none = self.b.const(SHADOW, 64), self.b.const(0, 32)
@@ -121,6 +125,20 @@ class _Splice(Accept):
             for gate in gates[1:]:
                 result = self.b.gate_any(result, gate)
         return result
+
+    def pulses(self) -> None:
+        """What happens once in a time, whatever arrives."""
+        ticks, mine = self.given.ticks, self.given.mine
+        for service in self.given.services:
+            for number, pulse in enumerate(service.pulses):
+                with self.b.at(pulse.span):
+                    if ticks is None:
+                        raise fail(pulse.span, "E0467", "no clock on this machine tells the time")
+                    symbol = f"{mine.card}.{EVERY}{service.name}.{number}"
+                    time = due(self.b, ticks, symbol, pulse.period)
+                    gate = self.b.gate(self.b.const(0, 64), time.holds)
+                    time.again(self.b, gate)
+                    self.keep(Node(service, None, None, 0, 0, Bounds()), pulse.keeps, gate)
 
     def remember(self, root: Node) -> None:
         """What services keep of a frame that they accept."""

@@ -108,7 +108,7 @@ def lines_of(
     if not telling or not cursors:
         return None
     texts, found = Texts(words={}), dict[tuple[str, str], Line]()
-    names = {"my.ip": str(system.interface.ip), "my.name": system.name}
+    names = {"my.ip": system.shown_address, "my.name": system.name}
     said = [x.say for x in services if x.say is not None]
     first = "\r\n".join(literal(say.value, names, say.span) for say in said)
     texts.add(first or system.name, {}, PLATFORM, said[0].span if said else GENERATED)
@@ -119,7 +119,8 @@ def lines_of(
             text = f"a line shows {len(shown)} numbers, at most {MOST}"
             raise fail(service.tell.span, "E0472", text)
         texts.words = {x.name: (8 * n, x.bits) for n, x in enumerate(shown)}
-        mine = names | {"my.ip": str(IPv4Address(int(own.given.mine.ip)))}
+        address = str(IPv4Address(int(own.given.mine.ip)))
+        mine = names if own.given.mine.held else names | {"my.ip": address}
         site = texts.add(service.tell.value, mine, device.address, service.tell.span)
         states = (StateAt(own.given.mine.symbol(service, x.name), x) for x in shown)
         found[device.address, service.name] = Line(site, tuple(states))

@@ -346,6 +346,13 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
     for name in system.every_service:
         add(name)
     _demand_settings(wanted, system)
+    if system.giver and not any(
+        (x.name, x.bits, x.count) == ("address", 32, 0) for x in wanted[system.giver].states
+    ):
+        raise MetaosError(
+            f"system '{system.name}': '{system.giver}' is given no address",
+            hint="a service that is has 'state address : u32'",
+        )
     return tuple(_set(service, system) for service in wanted.values())
 
 

@@ -21,6 +21,8 @@ class Role:
     card: str
     interface: ipaddress.IPv4Interface
     services: tuple[str, ...]
+    giver: str = ""
+    """The service that is given the address, where the system file does not say it."""
 
 
 def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
@@ -43,7 +45,9 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
         if twin is not None:
             problems.append(_twice(interface, twin.card, card, system))
         services = system.services if own is None or own.services is None else own.services
-        found.append(Role(card, interface, services))
+        giver = "" if own and own.address else system.giver
+        more = (giver,) if giver and giver not in services else ()
+        found.append(Role(card, interface, (*services, *more), giver))
     if problems:
         raise MetaosError(f"system '{system.name}' does not fit this machine", problems=problems)
     return tuple(found)

@@ -25,9 +25,15 @@ import msgspec
 from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.resources import SYSTEMS
 
+_GIVER = r"^[a-z][a-z0-9._-]{0,62}$"
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
-Interface = Annotated[str, msgspec.Meta(description="address/prefix, as 10.0.2.15/24")]
+Interface = Annotated[
+    str,
+    msgspec.Meta(description="address/prefix, as 10.0.2.15/24; or a service that is given one"),
+]
+GIVEN = "10.0.2.15/24"
+"""What QEMU's own network gives to the first that asks it for an address."""
 _CARD = r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
@@ -51,7 +57,8 @@ class System(
 ):
     """What an image is to do.
 
-    `address` is the first network card's, with its prefix length; the card with number n
+    `address` is the first network card's, with its prefix length, or the name of a service that
+    is given one by the network, on each card; the card with number n
     (from 0, in the machine's order) has this address + n, unless `cards` gives it its own.
     `services` are names of patterns, in the file's order. The keys of `cards` are PCI
     addresses, bus:device.function in hexadecimal. `settings` gives constants of services
@@ -66,14 +73,25 @@ class System(
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:
-        """`address`, taken apart."""
-        return ipaddress.IPv4Interface(self.address)
+        """`address`, taken apart; where a service is given one, what QEMU's own network gives."""
+        return ipaddress.IPv4Interface(GIVEN if self.giver else self.address)
+
+    @property
+    def giver(self) -> str:
+        """The service that is given the address; empty where the file says it."""
+        return self.address if re.fullmatch(_GIVER, self.address) else ""
+
+    @property
+    def shown_address(self) -> str:
+        """The address, as texts that are made when the image is built show it."""
+        return self.giver or str(self.interface.ip)
 
     @property
     def every_service(self) -> tuple[str, ...]:
         """The system's services and then those that only cards name, each once."""
         own = (name for card in self.cards.values() for name in card.services or ())
-        return tuple(dict.fromkeys((*self.services, *own)))
+        giver = (self.giver,) if self.giver else ()
+        return tuple(dict.fromkeys((*self.services, *own, *giver)))
 
 
 def read_system(path: Path | None = None) -> System:
@@ -162,7 +180,7 @@ def misfits(
         elif field.name == "settings":
             wrong = _settings_refusal(value)
         else:
-            wrong = _mismatch(value, field.type) or _refusal(field.name, value)
+            wrong = _mismatch(value, field.type) or _refusal(field.name, value, not card)
         if wrong:
             problems.append(Problem("E0003", f"'{field.name}': {wrong}", span, "", text))
     return problems
@@ -183,9 +201,9 @@ def _mismatch(value: Any, kind: Any) -> str:
     return ""
 
 
-def _refusal(key: str, value: Any) -> str:
+def _refusal(key: str, value: Any, top: bool) -> str:
     """What the type alone cannot say of `value`; empty if nothing is wrong."""
-    if key == "address":
+    if key == "address" and not (top and re.fullmatch(_GIVER, value)):
         return _address_refusal(value)
     if key == "services":
         twice = sorted({name for name in value if value.count(name) > 1})

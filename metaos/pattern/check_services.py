@@ -86,6 +86,10 @@ class _Service:
         for condition in service.accept:
             typer.condition(condition)
         self.kept(service.keeps, typer)
+        for pulse in service.pulses:
+            self.kept(pulse.keeps, typer)
+            if not pulse.period:
+                self.report.say("E0227", "no time passes in 0", pulse.span)
         self.reply(typer)
         self.speak(own)
         if service.tell is not None:
@@ -109,7 +113,12 @@ class _Service:
         else:
             said(self.report, service.say.value, service.say.span)
         odd: list[Any] = [*service.states, *service.accept, *service.keeps, *service.reply]
-        odd += [*([service.speak] if service.speak else []), *service.ask, *service.examples]
+        odd += [
+            *service.pulses,
+            *([service.speak] if service.speak else []),
+            *service.ask,
+            *service.examples,
+        ]
         if service.where is not None:
             odd.insert(0, service.where)
         if odd:
@@ -317,7 +326,8 @@ def _siblings(patterns: Patterns, report: Report) -> None:
         wanted = [(x, demands(x.where)) for x in services]
         for number, (service, own) in enumerate(wanted):
             for other, others in wanted[:number]:
-                alone = service.quiet or other.quiet or _exclusive(own, others)
+                alone = _quiet(service, by_parent) or _quiet(other, by_parent)
+                alone = alone or _exclusive(own, others)
                 if not alone and not report.many:
                     report.say(
                         "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
@@ -326,6 +336,12 @@ def _siblings(patterns: Patterns, report: Report) -> None:
                         "their 'where' must compare the same field with different constants, or "
                         "both lie over a service that has the header they share",
                     )  # fmt: skip
+
+
+def _quiet(service: s.Service, above: Mapping[str, list[s.Service]]) -> bool:
+    """Whether neither a service nor any above it answers."""
+    over = above.get(service.name, [])
+    return service.quiet or (bool(over) and all(_quiet(x, above) for x in over))
 
 
 def _exclusive(one: Exclusive, other: Exclusive) -> bool:

@@ -416,6 +416,10 @@ class Nodes(FakeNodes):
     def remember(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("remember", list(c))
 
+    def pulse(self, meta: Any, c: list[Any]) -> s.Pulse:
+        count, unit, *keeps = c
+        return s.Pulse(self.value(count) * NANOSECONDS[unit], tuple(keeps), self.span(meta))
+
     def speak(self, meta: Any, c: list[Any]) -> Tree[Any]:
         when, *lines = c
         fields = tuple(x for x in lines if isinstance(x, s.Asked))
@@ -486,6 +490,7 @@ class Nodes(FakeNodes):
             examples=tuple(x for x in items if isinstance(x, s.Example)), span=at,
             states=tuple(x for x in items if isinstance(x, s.State)),
             keeps=tuple(parts["remember"]),
+            pulses=tuple(x for x in items if isinstance(x, s.Pulse)),
             speak=parts["speak"][0] if parts["speak"] else None,
             tell=parts["tell"][0] if parts["tell"] else None,
         )  # fmt: skip

@@ -805,6 +805,15 @@ class Speak:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a service's states become once in every `period` nanoseconds."""
+
+    period: int
+    keeps: tuple[Assignment, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A question and what must come back.
 
@@ -850,6 +859,7 @@ class Service:
     keeps: tuple[Assignment, ...] = ()
     speak: Speak | None = None
     tell: String | None = None
+    pulses: tuple[Pulse, ...] = ()
 
     @property
     def listens(self) -> bool:

@@ -60,7 +60,7 @@ def cards(lowered: Lowered) -> tuple[DevicePlan, ...]:
 
 def card_of(lowered: Lowered, address: str) -> Card:
     """One card, lowered once more to see what its turn offers."""
-    for plan, services in card_services(lowered.bindings, cards(lowered)):
+    for plan, services in card_services(lowered.bindings, cards(lowered), ticks=lowered.ticks):
         if plan.address == address:
             return _card(plan, services)
     raise MetaosError(f"{address} is no card of this image")
