@@ -144,7 +144,11 @@ def config_data(system: System, served: Sequence[Role] | None) -> dict[str, Any]
         ]
     else:
         cards = [
-            {"card": role.card, "address": str(role.interface), "services": role.services}
+            {
+                "card": role.card,
+                "address": role.giver or str(role.interface),
+                "services": role.services,
+            }
             for role in served
         ]
     return {

@@ -183,6 +183,12 @@ def _verdicts(
     from metaos.pattern.patterns import load
 
     loaded = load([resources.PATTERNS, *patterns])
+    waiting = [f"{role.card} by '{role.giver}'" for role in served if role.giver]
+    if waiting:
+        raise MetaosError(
+            f"nobody gives addresses on the wires of a test: {', '.join(waiting)} wait for one",
+            hint="metaos run shows it on QEMU's own network; to test the rest, write its address",
+        )
     named = dict.fromkeys(name for role in served for name in role.services)
     unknown = [name for name in named if name not in loaded.services]
     if unknown:

@@ -181,3 +181,18 @@ def test_settings_are_of_constants_that_are_there(
     with pytest.raises(MetaosError) as refused:
         services_of(load([resources.PATTERNS]), system)
     assert says in refused.value.render()
+
+
+def test_an_address_that_a_service_is_given(tmp_path: Path) -> None:
+    text = GOOD.replace("10.0.2.15/24", "dhcp")
+    system = read(tmp_path, text)
+    assert system.giver == "dhcp" and "dhcp" in system.every_service
+    assert str(system.interface) == "10.0.2.15/24" and system.shown_address == "dhcp"
+    with pytest.raises(MetaosError) as refused:
+        services_of(
+            load([resources.PATTERNS]),
+            System(name="s", address="udp.echo", services=("arp",)),
+        )
+    assert "'udp.echo' is given no address" in refused.value.render()
+    card = '[cards."00:03.0"]\naddress = "dhcp"\n'
+    assert "no address/prefix" in refusal(tmp_path, GOOD + card)
