@@ -86,6 +86,8 @@ def build(
         console.data_json(report)
     else:
         console.data(render(report))
+    for told in built.unproved:
+        console.note(told)
 
 
 def rebuilt(image: Path, *, machine: Path | None, patterns: tuple[Path, ...]) -> Rebuilt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metaos.console import table
+from metaos.console import not_proved, table
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Patterns
 from metaos.pattern.resolved import Line, Resolved
@@ -19,6 +19,7 @@ def patterns_data(patterns: Patterns) -> dict[str, Any]:
                 "kind": pattern.lineage[-1].kind,
                 "class": pattern.class_name,
                 "family": pattern.family,
+                "unproved": pattern.unproved,
                 "matches": [_match(m) for m in pattern.of(s.Match)],
                 **_place(pattern.span.file, pattern.span.line, patterns),
             }
@@ -51,7 +52,7 @@ def patterns_text(patterns: Patterns) -> str:
     """Devices and services as two tables; then the files that do not count."""
     data = patterns_data(patterns)
     devices = [
-        (d["name"], d["class"], "; ".join(d["matches"]), f"{d['file']}:{d['line']}")
+        (_named(d), d["class"], "; ".join(d["matches"]), f"{d['file']}:{d['line']}")
         for d in data["devices"]
     ]
     services = [
@@ -66,9 +67,15 @@ def patterns_text(patterns: Patterns) -> str:
     )
 
 
+def _named(device: dict[str, Any]) -> str:
+    return f"{device['name']} (not proved on silicon)" if device["unproved"] else device["name"]
+
+
 def resolved_text(shown: Resolved, patterns: Patterns) -> str:
     """What a rule is made of, its lines with their places, and what of it does not count."""
     text = [f"{shown.name} : {shown.of}", ""]
+    if shown.unproved:
+        text += [not_proved(shown.name, shown.unproved), ""]
     for origin in shown.origins:
         place = f"{patterns.place(origin.file)}:{origin.line}"
         text.append(f"  {origin.says}  ({place})")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from metaos.console import table
+from metaos.console import not_proved, table
 
 if TYPE_CHECKING:
     from metaos.boot.acceptance import Verdict
@@ -48,6 +48,8 @@ def match_text(report: MatchReport) -> str:
     heads = ("device", "pattern", "needed", "what it is", "matched by, or the nearest pattern")
     lines = [table(heads, rows).rstrip()]
     for device in report.devices:
+        if device.unproved:
+            lines += ["", not_proved(f"{device.address} {device.pattern}", device.unproved)]
         if not device.pattern and device.needed == "yes":
             lines += ["", *_unmatched_lines(device)]
     if report.unknown:
@@ -61,6 +63,8 @@ def match_text(report: MatchReport) -> str:
 
 def _served_by(device: Matched) -> str:
     """The pattern; with a question mark one that depends on what is not known."""
+    if device.unproved:
+        return f"{device.pattern} (not proved)"
     return device.pattern or (f"{device.presumed}?" if device.presumed else "-")
 
 

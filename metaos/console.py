@@ -30,6 +30,11 @@ _PAINTED = (
 _ENDED = 128
 
 
+def not_proved(what: str, reason: str) -> str:
+    """What is said wherever a rule is shown that no real device was driven by."""
+    return f"{what}: not proved on silicon: {reason}"
+
+
 def data(text: str) -> None:
     """Write a line, or several, to stdout."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")

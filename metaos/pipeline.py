@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from metaos import resources
+from metaos.console import not_proved
 from metaos.emit.code import Code
 from metaos.emit.emit import emit, mnemonics, spills
 from metaos.emit.listing import commented, listing
@@ -103,6 +104,8 @@ class Built:
 
     image: Image
     proof: Report
+    unproved: tuple[str, ...] = ()
+    """Devices whose rule no such device was ever driven by, in words."""
 
 
 def build_proved(
@@ -137,7 +140,12 @@ def build_proved(
             ],
             hint="this is a defect of a pattern or of MetaOS; the place names the rule",
         )
-    return Built(image, report)
+    unproved = (
+        not_proved(f"{b.device.address} {b.pattern.name}", b.pattern.unproved)
+        for b in made.lowered.bindings.bindings
+        if b.pattern.unproved
+    )
+    return Built(image, report, tuple(unproved))
 
 
 def compare(

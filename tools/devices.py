@@ -48,7 +48,8 @@ def tested(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         )
         matches = ", ".join(f"`{m}`" for m in row["matches"])
         own = cells if network else [""] * len(cells)
-        yield row["about"], f"`{row['class']}`", matches, row["link"], *own, NOT_PROVED
+        proved = f"**{NOT_PROVED}**: {row['unproved']}" if row["unproved"] else NOT_PROVED
+        yield row["about"], f"`{row['class']}`", matches, row["link"], *own, proved
 
 
 def without() -> Iterator[tuple[str, str]]:

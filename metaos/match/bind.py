@@ -446,14 +446,14 @@ def _nearest(
     """The ids the device shares with patterns of these classes, and the nearest of them."""
     function = unmatched.device.function
     assert function is not None
-    near: list[tuple[int, str]] = []
+    near: list[tuple[int, bool, str]] = []
     shared: set[str] = set()
     for loser in unmatched.losers:
         pattern = patterns.devices[loser.pattern]
         keys = [k for m in pattern.of(s.Match) for k in m.keys]
         same = {k for k, value in keys if (read := function_key(k)) and read(function) == value}
         if same and pattern.class_name in classes:
-            near.append((-len(same), f"{loser.pattern} ({loser.why})"))
+            near.append((-len(same), bool(pattern.unproved), f"{loser.pattern} ({loser.why})"))
             shared |= same
-    text = "nearest: " + "; ".join(text for _, text in sorted(near)[:3]) if near else ""
+    text = "nearest: " + "; ".join(text for *_, text in sorted(near)[:3]) if near else ""
     return frozenset(shared), text

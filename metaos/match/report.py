@@ -74,6 +74,8 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
     nearest: tuple[Near, ...] = ()
     next: str = ""
     presumed: str = ""
+    unproved: str = ""
+    """What the pattern was tried on, if no such device was ever driven by it."""
 
 
 class MatchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +142,7 @@ def _bound(binding: Binding, bindings: Bindings) -> Matched:
         carries=carried if offers(binding.pattern) else (),
         file=bindings.patterns.place(binding.pattern.span.file),
         line=binding.pattern.span.line,
+        unproved=binding.pattern.unproved,
         losers=tuple(Near(pattern=x.pattern, agrees=(), why_not=x.why) for x in binding.losers),
     )
 

@@ -7,7 +7,7 @@ from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns, identity
 from metaos.pattern.report import Report
 
-ADDED = (s.Match, s.Because, s.Learn, s.Demand, s.Fake, s.Trial)
+ADDED = (s.Match, s.Because, s.Learn, s.Demand, s.Fake, s.Trial, s.Unproved)
 """What an overlay adds to what it overlays; everything else of it replaces."""
 
 
@@ -61,7 +61,7 @@ def _changes(own: s.Device, below: Pattern, report: Report) -> None:
         hint = report.near(name, names) if name else "an overlay only replaces"
         text = f"'{below.name}' has no {what} that could be replaced"
         report.say("E0260", text, report.word(item.span, name or word), hint)
-    if all(isinstance(x, s.Match | s.Because | s.Fake | s.Trial) for x in own.items):
+    if all(isinstance(x, s.Match | s.Because | s.Fake | s.Trial | s.Unproved) for x in own.items):
         text = f"overlay '{own.name}' changes nothing of '{below.name}'"
         report.say("E0263", text, own.span, "declare again what is different")
 

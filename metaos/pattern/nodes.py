@@ -389,6 +389,9 @@ class Nodes(FakeNodes):
     def because(self, meta: Any, c: list[Any]) -> s.Because:
         return s.Because(c[0][1:-1], c[1], self.span(meta))
 
+    def unproved(self, meta: Any, c: list[Any]) -> s.Unproved:
+        return s.Unproved(c[0][1:-1], self.span(meta))
+
     # -- services
 
     def header(self, meta: Any, c: list[Any]) -> Tree[Any]:

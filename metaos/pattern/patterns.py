@@ -61,6 +61,12 @@ class Pattern:
         """Items of one kind by name."""
         return {i.name: i for i in self.of(kind)}  # type: ignore[attr-defined]
 
+    @property
+    def unproved(self) -> str:
+        """What it was tried on, if on no such device; else nothing."""
+        found = self.one(s.Unproved)
+        return found.reason if found is not None else ""
+
     @cached_property
     def layouts(self) -> Mapping[str, s.Layout]:
         return MappingProxyType(self.named(s.Layout))
@@ -279,7 +285,7 @@ def identity(item: s.Item) -> object:
     """What an item takes the place of: of its kind, the one of the same name; a device has one
     turn, one clock and one way to configuration space. Matches, demands and what is learnt add up.
     """
-    if isinstance(item, s.Turn | s.Clock | s.Access):
+    if isinstance(item, s.Turn | s.Clock | s.Access | s.Unproved):
         return type(item)
     name = getattr(item, "name", None)
     if isinstance(item, s.Trial):

@@ -58,6 +58,7 @@ class Resolved:
     origins: tuple[Origin, ...]
     lines: tuple[Line, ...]
     replaced: tuple[Replaced, ...]
+    unproved: str = ""
 
 
 def resolved(name: str, patterns: Patterns) -> Resolved:
@@ -100,7 +101,8 @@ def _device(pattern: Pattern, patterns: Patterns) -> Resolved:
         for old, new in pattern.replaced
     )  # fmt: skip
     lines = tuple(_lines(spans, patterns))
-    return Resolved(pattern.name, pattern.class_name, tuple(origins), lines, replaced)
+    made_of = tuple(origins)
+    return Resolved(pattern.name, pattern.class_name, made_of, lines, replaced, pattern.unproved)
 
 
 def _made(item: s.Item, parts: dict[str, s.Part]) -> tuple[s.Item, ...]:

@@ -565,6 +565,14 @@ class Because:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """That no such device was ever driven by this rule, and what it was tried on instead."""
+
+    reason: str
+    span: Span
+
+
 # ---- the device itself, for tests -------------------------------------------------------
 
 
@@ -732,7 +740,7 @@ class Trial:
 
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard | Part | Use | Because | Fake | Trial
+    | Access | Guard | Part | Use | Because | Fake | Trial | Unproved
 )  # fmt: skip
 
 
