@@ -6,18 +6,20 @@ depends on how busy the host is; the real-time clock counts the same time in sec
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from metaos import resources
+from metaos.boot.network import NETDEV
 from metaos.link.image import Image
 from metaos.lower.clock import BEGUN, NOW
 from metaos.probe.machine import Learnt, Origin
 from metaos.probe.store import read_machine
 from tests.qemu.booted import TARGET, Booted, booted
-from tests.qemu.conftest import MACHINES, Make
+from tests.qemu.conftest import MACHINES, Make, probed
 
 pytestmark = pytest.mark.qemu
 
@@ -105,3 +107,26 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
     stars, passed, ticks = stars_and_time(path, image)
     assert abs(stars / 4 - passed) <= 1.5
     assert abs(stars - 4 * ticks / 100_000_000) <= 1
+
+
+def test_a_wait_is_real_time_by_the_interval_timer(make: Make, tmp_path: Path) -> None:
+    """2 s are 36 wraps of what is read of its counter: -M microvm has no other clock."""
+    rule = "net/virtio_net_mmio_legacy.pattern"
+    text = (resources.PATTERNS / rule).read_text("utf-8")
+    assert text.count("within 10 s") == 1
+    (tmp_path / rule).parent.mkdir()
+    (tmp_path / rule).write_text(text.replace("within 10 s", "within 2 s"))
+    card = "virtio-net-device,mac=52:54:00:12:34:56"
+    bare = ("-M", "microvm", "-m", "64", "-nodefaults", "-serial", "chardev:s0")
+    path, image = make(probed(*bare, "-device", card), patterns=[tmp_path])
+    assert any(x.pattern == "pit8254" for x in image.manifest.provenance.devices)
+    elapsed = image.manifest.symbol("rows.elapsed").physical
+    with booted(path, bare, card=card, paused=True) as machine:
+        machine.vm.hmp(f"set_link {NETDEV} off")
+        machine.vm.command("cont")
+        machine.wait_until(
+            lambda: int.from_bytes(machine.physical(elapsed, 4), "little") > 46, "init waits"
+        )
+        start = time.monotonic()
+        assert "no link" in machine.wait_for("no link")
+        assert time.monotonic() - start > 1  # of the 2 s at least what is left after 10 ms
