@@ -18,6 +18,7 @@ from metaos.match.facts import PortsFact, WindowFact
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, Function, domain
+from metaos.told import facts_of
 
 MIB = 1 << 20
 Members = tuple[Mapping[str, int], ...]
@@ -217,10 +218,13 @@ def memory_rows(windows: Iterable[Window], texts: Texts) -> tuple[Row, ...]:
     if not above:
         return (more,)
     least = (min(above) - MIB) // 1024
-    return more, _memory_row("mem32.unlike", Cell(least), _MUCH, texts)
+    placed = facts_of(*above)  # all of them decide which is the lowest
+    return more, _memory_row("mem32.unlike", Cell(least), _MUCH, texts, placed)
 
 
-def _memory_row(kind: str, value: Cell, text: str, texts: Texts) -> Row:
+def _memory_row(
+    kind: str, value: Cell, text: str, texts: Texts, because: tuple[str, ...] = ()
+) -> Row:
     site = texts.add(text, {}, PLATFORM, GENERATED)
     place = Cell(0, MEMORY)
-    return Row(kind, place, value, 1 << 31, 0, site, PLATFORM, GENERATED, ("memory",))
+    return Row(kind, place, value, 1 << 31, 0, site, PLATFORM, GENERATED, ("memory", *because))

@@ -162,7 +162,7 @@ class _Meaning:
         """Whether an obstacle is this change's: its device, and its fact where it names one."""
         if change.subject == "memory":
             usable = change.fact == "usable" or stop.by == "nobody"
-            return usable and stop.facts == ("memory",)
+            return usable and "memory" in stop.facts
         if change.subject == "cpu":
             return change.fact == "features" and any(f.startswith("cpu.") for f in stop.facts)
         if change.how in ("added", "removed", "moved") and not change.fact:

@@ -119,7 +119,7 @@ def _failing(
 
 def device_of(row: Row) -> str:
     """The function a row of the config space's rule is about; else the row's own device."""
-    for fact in row.facts:
+    for fact in row.facts if row.device != PLATFORM else ():
         if fact.startswith("functions."):
             return fact.removeprefix("functions.")[:7]
     return row.device
