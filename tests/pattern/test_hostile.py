@@ -17,7 +17,7 @@ from metaos.resources import PATTERNS
 from tests.pattern.load import ERRORS, prelude, problems_of
 
 SEED = "metaos"
-INPUTS, MANY = 3_000, 50_000
+INPUTS, MANY = 1_000, 50_000
 SECOND = 1.0
 """Of processor time, so that a busy machine does not count."""
 
@@ -130,7 +130,7 @@ def test_broken_texts(inputs: int) -> None:
             seen[code] = seen.get(code, 0) + 1
     # The inputs are worth their time: the checks are reached, by many ways.
     assert len(seen) > 40
-    assert seen["clean"] > 50
+    assert seen["clean"] > inputs // 60
     assert sum(n for code, n in seen.items() if code >= "E02") > inputs // 10
 
 
