@@ -29,7 +29,9 @@ DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    system = msgspec.structs.replace(read_system(), address="dhcp")
+    default = read_system()
+    services = (*default.services, "arp.announce")
+    system = msgspec.structs.replace(default, address="dhcp", services=services)
     machine = read_machine(MACHINES / "pc-e1000.json")
     path = tmp_path_factory.mktemp("leased") / "x.img"
     write_image(build(machine, system=system, pattern_dirs=[resources.PATTERNS]), path)
@@ -102,6 +104,16 @@ def answers(machine: Booted, address: bytes, seconds: float) -> bool:
     return False
 
 
+def announced(machine: Booted, seconds: float) -> bytes:
+    """The address that the next announcement is of."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        frame = machine.wire.receive(0.2)
+        if frame is not None and frame[12:22] == bytes.fromhex("08060001080006040001"):
+            return frame[28:32] if frame[28:32] == frame[38:42] else b""
+    return b""
+
+
 def leased(machine: Booted, lease: int) -> None:
     """Look, be offered, ask, be given."""
     kind, frame = message(machine, 20)
@@ -118,6 +130,7 @@ def test_a_lease_is_renewed_and_given_up_when_nobody_renews_it(image: Path) -> N
     with booted(image, TARGET) as machine:
         assert not answers(machine, OURS, 1)
         leased(machine, 6)
+        assert announced(machine, 3) == OURS
         assert answers(machine, OURS, 3)
         kind, frame = message(machine, 8)  # half of it is over
         assert kind == REQUEST and frame[26:30] == OURS == frame[54:58]
