@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
 
 from metaos import resources
@@ -46,6 +45,7 @@ from metaos.probe.machine import Machine, domain
 from metaos.probe.qemu import probe_qemu
 from metaos.tools import differing, tool_versions
 from metaos.verify.absent import check_absent
+from metaos.verify.account import first_difference
 from metaos.verify.compare import Rebuilt
 from metaos.verify.compare import compare as compare_images
 from metaos.verify.laws import verify
@@ -204,22 +204,15 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
 
 
 def _demand_same_account(image: Image, made: Image) -> None:
-    """The account of the loaded bytes is the one that machine file and patterns give.
-
-    Raises:
-        MetaosError: the first entry of which the image says something else (exit LAW_BROKEN).
-    """
-    end = len(made.loaded)
-    one, other = ([e for e in x.account if e.start < end] for x in (image, made))
-    for mine, right in zip_longest(one, other):
-        if mine != right:
-            entry = mine or right
-            raise MetaosError(
-                f"the account of file {entry.start:#x} to {entry.end:#x} is not what the machine "
-                "file and the patterns make it",
-                hint="the image was changed, or built by another MetaOS: build it again",
-                exit_code=Exit.LAW_BROKEN,
-            )
+    """The account of the loaded bytes is the one that machine file and patterns give."""
+    wrong = first_difference(image, made)
+    if wrong is not None:
+        raise MetaosError(
+            f"the account of file {wrong.start:#x} to {wrong.end:#x} is not what the machine "
+            "file and the patterns make it",
+            hint="the image was changed, or built by another MetaOS: build it again",
+            exit_code=Exit.LAW_BROKEN,
+        )
 
 
 def rebuild(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> Rebuilt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from metaos.errors import Span
 from metaos.link.image import SECTOR, SMALLEST_FILE, TRAILER_LENGTH, Image, riders, uncovered
@@ -35,6 +36,12 @@ def check_account(image: Image) -> tuple[Violation, ...]:
     for where, ranges, kinds in _pieces(image):
         violations += _covering(where, ranges, kinds, entries)
     return tuple(violations)
+
+
+def first_difference(image: Image, other: Image) -> AccountEntry | None:
+    """The first entry of the loaded bytes of which two images say something else."""
+    loaded = ([e for e in one.account if e.start < len(one.loaded)] for one in (image, other))
+    return next((a or b for a, b in zip_longest(*loaded) if a != b), None)
 
 
 def unattributed(image: Image) -> int:
