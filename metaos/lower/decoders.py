@@ -156,7 +156,7 @@ def _apart(function: Function, bar: Bar, ours: Collection[Placed]) -> Iterator[W
             continue
         at = _byte(function, bar)
         bits = _PORTS if ports else _ROM_ADDRESS if bar.index == ROM_INDEX else FULL & ~0xF
-        same = ~(max(bar.size, mine.bar.size) - 1)
+        same = ~(bar.size - 1 | mine.bar.size - 1)
         tests = [_word(at, same & bits, mine.bar.address)]
         if bar.kind is BarKind.MEM64:
             tests.append(_word(at + 4, same >> 32 & FULL, mine.bar.address >> 32))
