@@ -37,8 +37,10 @@ from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
 from metaos.match.known import demand_known
 from metaos.match.serves import Made, as_placed
+from metaos.match.sleep import INTERRUPTS
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
+from metaos.pattern.names import INTERRUPTS_CLASS
 from metaos.pattern.patterns import Patterns, load
 from metaos.probe.cite import cite
 from metaos.probe.machine import Machine, domain
@@ -287,7 +289,8 @@ def dump(stage: str, machine: Machine, *, system: System, pattern_dirs: Sequence
 
 def _demand_work(lowered: Lowered) -> Lowered:
     """An image that would do nothing at all is not made."""
-    if any(p.phase == "steady" and p.ops for p in lowered.programs):
+    served = {p.address for p in lowered.plans if p.pattern.class_name != INTERRUPTS_CLASS}
+    if any(p.phase == "steady" and p.ops and p.device in served for p in lowered.programs):
         return lowered
     system = lowered.bindings.system
     raise MetaosError(
@@ -328,6 +331,8 @@ def _parts(
         data=(*lowered.data, *guard_data),
         next=NEXT,
         trap=lowered.trap,
+        interrupts=INTERRUPTS if lowered.sleep.halt else 0,
+        numbers=lowered.sleep.numbers,
         memory=tuple(usable),
         deposits=(MEMORY,),
     )

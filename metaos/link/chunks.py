@@ -47,7 +47,12 @@ def phase_name(phase: str) -> str:
 
 
 def phase_chunk(
-    place: PhaseCode, codes: Sequence[Code], wipe: bytes, symbols: SymbolTable, next_place: int
+    place: PhaseCode,
+    codes: Sequence[Code],
+    wipe: bytes,
+    symbols: SymbolTable,
+    next_place: int,
+    sleeps: bool,
 ) -> tuple[Chunk, tuple[Problem, ...]]:
     """One phase: the codes end to end, then `wipe`'s own code (or none), then the tail."""
     data = b""
@@ -60,7 +65,7 @@ def phase_chunk(
         entries += _shifted(_code_account(code, symbols), len(data))
         problems += wrong
         data += final
-    end = tail(place.name, next_place, place.length)
+    end = tail(place.name, sleeps, next_place, place.length)
     for kind, part, note in (
         ("wipe", wipe, "clears what ran before, then names steady's root in next"),
         ("phase change", end, "loads CR3 from next where phases change, and jumps back"),

@@ -137,7 +137,9 @@ def _content(parts: Parts, plan: Plan) -> Content:
     for place in plan.layout.codes:
         codes = [code for code in parts.codes if code.phase == place.name]
         own = wipe if place.name == "wipe" else b""
-        chunk, wrong = phase_chunk(place, codes, own, plan.symbols, next_place)
+        chunk, wrong = phase_chunk(
+            place, codes, own, plan.symbols, next_place, bool(parts.interrupts)
+        )
         chunks.append(chunk)
         problems += wrong
     for placed in plan.layout.data:

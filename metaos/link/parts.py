@@ -7,7 +7,8 @@ address. A RAM place's linear address is its physical one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from metaos.emit.code import Code, Relocation
 from metaos.errors import Span
@@ -130,7 +131,9 @@ class Parts:
     steady gets the jmp alone.
     `next` is the name of that place; the loader sets it to `root.guard`.
     `memory` are (base, size) of usable RAM from the machine file, ascending.
-    `deposits` names the RAM words the loader fills by BIOS ("memory_kib").
+    If there are `interrupts`, gates for so many vectors from 32 on, steady sleeps before its jmp.
+    `numbers` are symbols that are no addresses. `deposits` names the RAM words the loader fills
+    by BIOS ("memory_kib").
     """
 
     codes: tuple[Code, ...]
@@ -141,3 +144,5 @@ class Parts:
     memory: tuple[tuple[int, int], ...]
     trap: Trap
     deposits: tuple[str, ...] = ()
+    interrupts: int = 0
+    numbers: Mapping[str, int] = field(default_factory=dict)

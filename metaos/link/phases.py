@@ -1,7 +1,7 @@
 """The linker's own code: the end of every phase, and the whole wipe phase; gates.py has the trap.
 
 All of it is straight-line and assembled with keystone, which is imported when first used.
-The phase change is
+A steady phase that sleeps ends in `sti; hlt` before its `jmp`. The phase change is
 
     mov eax, [next]         ; a root lies below 4 GiB: the upper half of RAX becomes 0
     mov cr3, rax            ; from here on the code page is another one
@@ -16,22 +16,26 @@ from collections.abc import Iterable
 from metaos.link.layout import CODE_END
 
 JMP_LENGTH = 5
+SLEEP = b"\xfb\xf4"
+"""sti; hlt: interrupts are let in with the next instruction, so none comes between the two."""
 CHANGE_LENGTH = 17
 """Bytes of the phase change, the jmp included."""
 HANDOVER = CODE_END - CHANGE_LENGTH
 """Linear address of every phase change; the loader enters here, with `next` = guard's root."""
 
 
-def tail_length(phase: str) -> int:
+def tail_length(phase: str, sleeps: bool) -> int:
     """Bytes that the linker adds to a phase's code."""
-    return JMP_LENGTH if phase == "steady" else CHANGE_LENGTH
+    if phase != "steady":
+        return CHANGE_LENGTH
+    return JMP_LENGTH + len(SLEEP) * sleeps
 
 
-def tail(phase: str, next_place: int, length: int) -> bytes:
+def tail(phase: str, sleeps: bool, next_place: int, length: int) -> bytes:
     """The end of a phase whose code is `length` bytes, this tail included."""
     jmp = b"\xe9" + struct.pack("<i", -length)
     if phase == "steady":
-        return jmp
+        return SLEEP * sleeps + jmp
     change = assemble(f"mov eax, dword ptr [{next_place}]\nmov cr3, rax")
     assert len(change) + JMP_LENGTH == CHANGE_LENGTH
     return change + jmp

@@ -62,6 +62,7 @@ def make_plan(parts: Parts, low_end: int) -> Plan:
         built = build_tables(mappings, layout.phases, layout.frames - tables * PAGE)
         if (len(wiped), built.pages) == (ranges, tables):
             symbols = {s.name: s for s in _symbols(layout, built, wiped, named)}
+            symbols |= {s.name: s for s in _numbers(parts, named)}
             return Plan(layout, built, mappings, wiped, symbols)
         ranges, tables = len(wiped), built.pages
     raise MetaosError("the linker found no stable layout")
@@ -73,7 +74,7 @@ def gates_of(parts: Parts, plan: Plan) -> tuple[Gates, Entries]:
     gates = Gates(
         linear=GATES_LINEAR,
         physical=layout.frames,
-        interrupts=0,
+        interrupts=parts.interrupts,
         fault=trap.fault,
         place=trap.place,
         wanted=trap.wanted,
@@ -99,7 +100,7 @@ def gates_of(parts: Parts, plan: Plan) -> tuple[Gates, Entries]:
 
 def _lengths(parts: Parts, phases: tuple[str, ...], ranges: int) -> dict[str, int]:
     """Bytes of each phase's code, the linker's own included."""
-    lengths = {phase: tail_length(phase) for phase in phases}
+    lengths = {phase: tail_length(phase, bool(parts.interrupts)) for phase in phases}
     lengths["wipe"] += wipe_length(ranges)
     for code in parts.codes:
         lengths[code.phase] += len(code.text)
@@ -122,6 +123,15 @@ def _wiped(layout: Layout, low_end: int) -> tuple[tuple[int, int], ...]:
         else:
             joined.append((start, end))
     return tuple(joined)
+
+
+def _numbers(parts: Parts, named: Collection[str]) -> Iterator[Symbol]:
+    """What is no address, and its high bits where a relocation names them."""
+    for name, value in parts.numbers.items():
+        yield Symbol(name=name, kind="number", linear=value, physical=value, size=0)
+        for part in (n for n in named if n.startswith(f"{name}>>")):
+            high = value >> int(part.rpartition(">>")[2])
+            yield Symbol(name=part, kind="number", linear=high, physical=high, size=0)
 
 
 def _symbols(

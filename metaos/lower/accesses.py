@@ -38,10 +38,14 @@ class Cond:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of a table, read field by field where it is used."""
+    """An element of a table, read field by field where it is used.
+
+    `fresh`: as it is there, also where this turn has written it already.
+    """
 
     table: TablePlan
     index: Num | int
+    fresh: bool = False
 
 
 Value = Num | Cond | Element | int

@@ -51,9 +51,14 @@ class Facts:
         return next(name for name, whole in self.windows.items() if whole == place.whole)
 
 
-def known_facts(device: Device, pattern: Pattern, learnt: Iterable[Learnt]) -> Facts:
-    """The facts of a device, and the numbers that `learn` rows kept or assume."""
-    values: dict[str, Fact] = {}
+def known_facts(
+    device: Device, pattern: Pattern, learnt: Iterable[Learnt], given: Mapping[str, int]
+) -> Facts:
+    """The facts of a device, and the numbers that `learn` rows kept or assume.
+
+    `given` are numbers that every pattern may ask for, as `system.halt`.
+    """
+    values: dict[str, Fact] = {**given}
     origins: dict[str, tuple[str, ...]] = {}
     said = {
         x.name: x.value for x in learnt if (x.device, x.pattern) == (device.address, pattern.name)

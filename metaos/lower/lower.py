@@ -54,9 +54,10 @@ from metaos.lower.text import (
     write_report,
 )
 from metaos.lower.turn import Splice, Turn
-from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access
+from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access, waker_of
 from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import Role, address_fact, carried_by, roles
+from metaos.match.sleep import Sleep, numbers_of, sleep_of
 from metaos.pattern import syntax as s
 from metaos.probe.machine import Machine
 from metaos.told import Told
@@ -81,12 +82,13 @@ class Lowered:
     init_rows: tuple[Row, ...] = ()
     lent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ticks: Ticks | None = None
+    sleep: Sleep = field(default_factory=lambda: Sleep(False))
 
 
-def _plan(binding: Binding, bindings: Bindings) -> DevicePlan:
+def _plan(binding: Binding, bindings: Bindings, given: Mapping[str, int]) -> DevicePlan:
     machine = bindings.machine
     units = unit_facts(machine, binding.device.address) if bindings.fold_units else None
-    return plan(binding, machine.learnt, units)
+    return plan(binding, machine.learnt, units, given)
 
 
 def unit_facts(machine: Machine, address: str) -> dict[str, int]:
@@ -101,7 +103,9 @@ def unit_facts(machine: Machine, address: str) -> dict[str, int]:
 
 def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     """Lower all but the guard. `telling`: steady reads the clock, though nobody may ask."""
-    work = Work(bindings, [_plan(b, bindings) for b in bindings.bindings])
+    sleep = sleep_of(bindings)
+    given = numbers_of(sleep, bindings.machine)
+    work = Work(bindings, [_plan(b, bindings, given) for b in bindings.bindings], sleep)
     config = config_access(work)
     ticks = clock_ticks(work)
     platform_places(work)
@@ -133,8 +137,9 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
         config,
         _trap(work),
         tuple(rows),
-        lent(owned, ticks, config) | told_by(work, lines),
+        lent(work, owned, ticks, config) | told_by(work, lines),
         ticks,
+        sleep,
     )
 
 
@@ -254,13 +259,12 @@ def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
         _turn(work, device, "steady", None, None, ticks)
     if lines is not None:
         _tell(work, lines, ticks)
-        return
-    banner = _banner(work)
-    if banner is None:
-        return
-    for device in work.consoles():
-        cursor = device.symbol("banner.at")
-        _turn(work, device, "steady", None, Shown(banner, cursor), ticks)
+    elif (banner := _banner(work)) is not None:
+        for device in work.consoles():
+            shown = Shown(banner, device.symbol("banner.at"))
+            _turn(work, device, "steady", None, shown, ticks)
+    for device in work.controllers():
+        _turn(work, device, "steady", None, None, ticks)
 
 
 def _tell_time(work: Work, ticks: Ticks | None, telling: bool) -> None:
@@ -288,9 +292,12 @@ def _turn(
 ) -> None:
     """A device's turn in a phase: its program, and the constants that it sends to ports."""
     builder = Builder(device.address, phase)
-    turn = Turn(device, builder, frames, text, ticks)
+    waker = waker_of(work) if phase == "steady" else None
+    turn = Turn(device, builder, frames, text, ticks, waker)
     turn.lower()
-    work.programs.append(builder.finish())
+    program = builder.finish()
+    if program.ops:
+        work.programs.append(program)
     work.data += turn.constants.data(device.address, phase)
 
 

@@ -14,7 +14,7 @@ from metaos.lower.plan import DevicePlan, TablePlan
 from metaos.lower.row import Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
-from metaos.lower.work import GENERATED, MEMORY, Work, clock_of
+from metaos.lower.work import GENERATED, MEMORY, Work, clock_of, waker_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 
@@ -174,9 +174,11 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
 
 
 def lent(
-    ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
+    work: Work, ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
 ) -> dict[str, tuple[str, ...]]:
-    """What of devices the platform's own code uses: the clock, and configuration space."""
+    """What of devices others use: the platform's own code the clock and configuration space, and
+    every device what wakes the processor.
+    """
     used = {config.select, config.data} if config is not None else set()
     names: list[str] = []
     if ticks is not None and ticks.symbol:
@@ -184,7 +186,9 @@ def lent(
     elif ticks is not None:
         used.add(ticks.place)
     names += [one.name for one in ranges if one.base in used]
-    return dict.fromkeys(names, (PLATFORM,))
+    waker = waker_of(work)
+    wakes = {waker.register.symbol: tuple(p.address for p in work.plans)} if waker else {}
+    return {**dict.fromkeys(names, (PLATFORM,)), **wakes}
 
 
 def ports(work: Work) -> tuple[PortRange, ...]:

@@ -14,6 +14,7 @@ from metaos.errors import MetaosError
 from metaos.lower.known import Facts, fail, known_facts
 from metaos.match.bind import Binding, Device
 from metaos.match.facts import PortsFact, WindowFact, evaluate, number
+from metaos.match.sleep import AWAKE
 from metaos.pattern import syntax as s
 from metaos.pattern.check_places import MAX_COUNT
 from metaos.pattern.patterns import Pattern
@@ -70,6 +71,14 @@ class RegisterPlan:
     facts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Waker:
+    """The register in memory that interrupts this processor when `value` is written to it."""
+
+    register: RegisterPlan
+    value: int
+
+
 @dataclass(frozen=True)
 class DevicePlan:
     """All places of one bound device.
@@ -96,21 +105,30 @@ class DevicePlan:
         """The linker's name of a place of this device."""
         return f"{self.address}.{name}"
 
+    @property
+    def is_told_of_ram(self) -> bool:
+        """Whether the rule tells the device an address in RAM, so that it may reach for it."""
+        return any(isinstance(n, s.Reference) for n in walk(self.pattern.items))
+
     @cached_property
     def layouts(self) -> Mapping[str, s.Layout]:
         return self.pattern.layouts
 
 
 def plan(
-    binding: Binding, learnt: Iterable[Learnt] = (), units: Mapping[str, int] | None = None
+    binding: Binding,
+    learnt: Iterable[Learnt] = (),
+    units: Mapping[str, int] | None = None,
+    given: Mapping[str, int] = AWAKE,
 ) -> DevicePlan:
     """Place everything a binding's pattern declares.
 
-    `learnt` are the machine's facts. `units` are the unit facts to fold, by the name that
-    states give them; without them the image reads them on the machine.
+    `learnt` are the machine's facts, `given` the numbers that every pattern may ask for. `units`
+    are the unit facts to fold, by the name that states give them; without them the image reads
+    them on the machine.
     """
     device, pattern = binding.device, binding.pattern
-    facts = known_facts(device, pattern, learnt)
+    facts = known_facts(device, pattern, learnt, given)
     tables: dict[str, TablePlan] = {}
     for table in pattern.of(s.Table):
         tables[table.name] = _table(table, device, pattern, facts, tables)

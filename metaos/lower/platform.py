@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from metaos.emit.target import CpuFeature
 from metaos.link.parts import Window
@@ -15,8 +16,8 @@ from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.match.facts import PortsFact, WindowFact
+from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, Function, domain
 from metaos.told import facts_of
 
@@ -60,6 +61,7 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
     sequence = rule.pattern.named(s.Sequence).get("attach")
     if sequence is None:
         return []
+    told = _messages(work, device)
     for bar in bars:
         if not bar.address:
             raise fail(
@@ -71,7 +73,11 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
     names = {
         "bars.io": int(any(b.kind == "io" for b in bars)),
         "bars.memory": int(any(b.kind != "io" for b in bars)),
-        "bars.master": int(any(isinstance(n, s.Reference) for n in walk(device.pattern.items))),
+        "bars.master": int(device.is_told_of_ram or told.at > 0),
+        "message.signal": int(told.at > 0 and not told.table),
+        "message.table": int(told.at > 0 and told.table),
+        "message.wide": int(told.wide),
+        "message.at": max(0, told.at - _CAPABILITIES) // 4,
     }
     members = tuple(
         {
@@ -89,6 +95,32 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
     )
     rows = lowering.lower(sequence.rows)
     return [_owned(row, device.address) for row in rows]
+
+
+_CAPABILITIES = 0x40
+"""Capabilities lie behind the header. Source: PCI Local Bus Specification 3.0 §6.7."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The capability by which a function sends messages: its offset, 0 if it sends none.
+
+    `table`: MSI-X, else MSI, whose address is `wide` or has 32 bits.
+    Source: PCI Local Bus Specification 3.0 §6.8.1.
+    """
+
+    at: int = 0
+    table: bool = False
+    wide: bool = False
+
+
+def _messages(work: Work, device: DevicePlan) -> _Told:
+    function, interrupt = device.device.function, device.pattern.one(s.Interrupt)
+    at = capability_at(device.device, device.pattern) if work.sleep.halt else 0
+    if not at or function is None or interrupt is None:
+        return _Told()
+    control = bytes.fromhex(function.config)[at + 2]
+    return _Told(at, interrupt.kind == "table", bool(control & 0x80))
 
 
 def _owned(row: Row, device: str) -> Row:
@@ -114,6 +146,7 @@ def function_guards(work: Work) -> list[Row]:
     if rule is None:
         return []
     functions = tuple(f for f in work.bindings.machine.functions if not domain(f.address))
+    pins = _pins(work)
     rows: list[Row] = []
 
     def add(name: str, address: str, names: Mapping[str, int], **lists: Members) -> None:
@@ -124,7 +157,7 @@ def function_guards(work: Work) -> list[Row]:
             rows.extend(RowLowering(rule, work.texts, names, lists, at, facts).lower(guard.rows))
 
     for function in functions:
-        add("present", function.address, _identity(function))
+        add("present", function.address, _identity(function, function.address in pins))
     for address in free_slots(functions):
         add("absent", address, {})
     ours = [Placed(p.address, bar) for p in work.plans for bar in used_bars(p)]
@@ -137,7 +170,7 @@ def function_guards(work: Work) -> list[Row]:
     return rows
 
 
-def _identity(function: Function) -> dict[str, int]:
+def _identity(function: Function, pin: bool) -> dict[str, int]:
     """The words by which a function is recognised."""
     bridges = layout(function) == BRIDGE
     return {
@@ -146,9 +179,17 @@ def _identity(function: Function) -> dict[str, int]:
         "function.subsystem": function.subsystem_device << 16 | function.subsystem_vendor,
         "function.has_subsystem": int(layout(function) == 0),
         "function.alone": int(function.address.endswith(".0") and not _of_several(function)),
+        "function.pin": int(pin),
+        "function.route": function.interrupt_pin << 8 | function.interrupt_line,
         "function.bridges": int(bridges),
         "function.buses": word(function, 0x18) & 0xFFFFFF if bridges else 0,
     }
+
+
+def _pins(work: Work) -> set[str]:
+    """The functions that wake the processor by an interrupt pin."""
+    wakes = [(p, p.pattern.one(s.Interrupt)) for p in work.plans if work.sleep.halt]
+    return {p.address for p, how in wakes if how is not None and how.kind == "pin"}
 
 
 def free_slots(functions: tuple[Function, ...]) -> tuple[str, ...]:

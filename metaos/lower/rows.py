@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from metaos.errors import Span
 from metaos.link.parts import shifted
 from metaos.lower.known import fail
 from metaos.lower.loops import joined
-from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan
+from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan, Waker
 from metaos.lower.row import FULL, Cell, Row
 from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.repeats import iterations
+from metaos.pattern.spell import dotted
 from metaos.told import facts_of
 
 ROW_TESTS = {"==": "test", "!=": "unlike"}
 """What `await` and `expect` compare by, and the kind of row that does it."""
+NUMBERS = ("lines.masked", "lines.level")
+"""What the linker knows, since it depends on several devices; a register takes bits of it."""
 HALVES = (16, 32)
 """By how many bits an address is shifted where a device takes it in two parts."""
 
@@ -65,6 +69,9 @@ class RowLowering:
                         result += self._with({**self.names, **inner}, because).lower(body)
                 case s.Repeat():
                     result += joined([self.lower(body) for body in iterations(row)], row.span)
+                case s.Given(condition=condition, body=body):
+                    if self._given(condition):
+                        result += self.lower(cast(tuple[s.Row, ...], body))
                 case s.Write() if self._given(row.given):
                     result += self._write(row)
                 case s.Touch(register=register) if self._given(row.given):
@@ -134,6 +141,13 @@ class RowLowering:
         )
         facts = (f"{self.plan.device.kind}.{self.plan.address}",)
         return RegisterPlan("mmio", table.symbol, offset, field.bits, register, facts)
+
+    def waker(self, waker: s.Waker) -> Waker:
+        """The register in memory that interrupts the processor, and what is written to it."""
+        register, _, space = self._register(waker.register)
+        if not space.startswith("mem"):
+            raise fail(waker.span, "E0474", "the processor is woken by a register in memory")
+        return Waker(register, self._value(register, waker.value).value)
 
     def read_place(self, node: s.Expr) -> tuple[str, Cell]:
         """The space and the place of a register that a `learn` row reads."""
@@ -296,6 +310,9 @@ class RowLowering:
                     value = 1 if part.value is None else self._number(part.value)
                     word |= value << fields[part.name].low
                 return Cell(word & FULL)
+            case s.Slice(of=of, low=low) if dotted(of) in NUMBERS:
+                first = self._number(low)
+                return Cell(0, shifted(dotted(of), first) if first else dotted(of))
         return Cell(self._number(node) & ((1 << register.bits) - 1))
 
     def _shifted(self, table: TablePlan, shift: int, span: Span) -> Cell:

@@ -5,14 +5,14 @@ Reads see the values a turn began with; `s'` reads a state anew.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.accesses import Cond, Element, Num, Text, Value
 from metaos.lower.clock import BEGUN, EVERY, Ticks, due
 from metaos.lower.known import fail
-from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan
+from metaos.lower.plan import DevicePlan, RegisterPlan, StatePlan, TablePlan, Waker
 from metaos.lower.values import Frame, Values
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
@@ -48,9 +48,11 @@ class Turn(Values):
         frames: Splice | None,
         text: Text | None,
         ticks: Ticks | None = None,
+        waker: Waker | None = None,
     ) -> None:
         super().__init__(plan, builder, text)
         self.frames = frames
+        self.waker = waker
         self.ticks = ticks
         self.periods = 0
         self.offered: s.Offer | None = None
@@ -104,6 +106,11 @@ class Turn(Values):
                 taken = self.truth(self.both(guard, self.condition(own)))
                 if self.text is not None:
                     self.text.advance(self.b, taken)
+            case s.Given(condition=condition, body=body):
+                if self.end(condition):
+                    self.steps(cast(tuple[s.Step, ...], body), guard)
+            case s.Wake(guard=own):
+                self.wake(self.both(guard, self.condition(own)))
             case s.Move():
                 self.move(step, self.both(guard, self.condition(step.guard)))
             case s.Order():
@@ -270,6 +277,15 @@ class Turn(Values):
         for (state, offset, ops, _), (_, _, _, value) in zip(places, places[::-1], strict=True):
             self.b.store(self.stored(state, value), state.symbol, offset, (*ops, gate))
 
+    def wake(self, guard: Cond) -> None:
+        """Interrupt this processor, in a phase that sleeps."""
+        if self.waker is not None:
+            at, value = (
+                self.waker.register,
+                self.b.const(self.waker.value, self.waker.register.bits),
+            )
+            self.b.store(value, at.symbol, at.number, (self.gate(guard),), ordered=True)
+
     def move(self, step: s.Move, guard: Cond) -> None:
         """A string instruction of as many items as the count says, none where the guard fails."""
         register = self.plan.registers.get(_name_of(step.register))
@@ -305,6 +321,7 @@ class Turn(Values):
         if self.frames is None or not self.frames.speaks:
             self.names[step.said] = 0
             return
+        self.wake(Cond((self.frames.wants(self.b),)))  # until it has been said
         assert self.offered is not None
         names = self.offered.answered, self.offered.answer_length
         answered, length = self.names[names[0]], self.names[names[1]]

@@ -212,7 +212,7 @@ class Values(Accesses):
         layout_field = element.table.layout.field(name)
         if layout_field is None:
             raise fail(node.span, "E0414", f"no field '{name}' in '{element.table.layout.name}'")
-        if element.table.name in self.written:
+        if element.table.name in self.written and not element.fresh:
             text = f"'{element.table.name}' is read after this turn has written it"
             raise fail(node.span, "E0425", text, "give what is read a name before: x = ...")
         return self.read_field(element, layout_field)
@@ -244,7 +244,7 @@ class Values(Accesses):
             raise fail(index.span, "E0416", "an index is a number")
         if table is not None:
             self.bounded(table, where, index)
-            return Element(table, where)
+            return Element(table, where, fresh)
         state = self.plan.states.get(base.text)
         if state is not None and state.count:
             offset, ops = self.index(where, state.stride)

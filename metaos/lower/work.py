@@ -10,12 +10,15 @@ from metaos.link.parts import Datum, Place
 from metaos.lower.clock import Ticks
 from metaos.lower.headers import StateAt
 from metaos.lower.known import fail
-from metaos.lower.plan import DevicePlan, RegisterPlan
+from metaos.lower.plan import DevicePlan, RegisterPlan, Waker
+from metaos.lower.rows import RowLowering
 from metaos.lower.stepper import ConfigAccess
 from metaos.lower.text import Texts
 from metaos.match.bind import Bindings, offers
 from metaos.match.facts import number
+from metaos.match.sleep import Sleep
 from metaos.pattern import syntax as s
+from metaos.pattern.names import INTERRUPTS_CLASS
 from metaos.pattern.spell import walk
 
 FEMTOSECONDS = 10**15
@@ -30,6 +33,7 @@ GENERATED = Span("generated", 1, 1, 2)
 class Work:
     bindings: Bindings
     plans: list[DevicePlan]
+    sleep: Sleep = field(default_factory=lambda: Sleep(False))
     texts: Texts = field(default_factory=Texts)
     programs: list[Program] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -43,9 +47,13 @@ class Work:
         return [p for p in self.plans if offers(p.pattern)]
 
     def others(self) -> list[DevicePlan]:
-        """Devices whose turn neither offers frames nor shows text."""
-        known = [*self.carriers(), *self.consoles()]
+        """Devices whose turn neither offers frames nor shows text, nor ends an interrupt."""
+        known = [*self.carriers(), *self.consoles(), *self.controllers()]
         return [p for p in self.plans if p.pattern.one(s.Turn) and p not in known]
+
+    def controllers(self) -> list[DevicePlan]:
+        """Interrupt controllers: they are told last that an interrupt has been served."""
+        return [p for p in self.plans if p.pattern.class_name == INTERRUPTS_CLASS]
 
     def consoles(self) -> list[DevicePlan]:
         turns = [(p, tuple(p.pattern.of(s.Turn))) for p in self.plans]
@@ -83,6 +91,16 @@ def clock_ticks(work: Work) -> Ticks | None:
             raise fail(clock.period.span, "E0470", f"no clock has a period of {period} fs")
         hertz = FEMTOSECONDS // period
     return Ticks(register.number, register.bits, clock.bits, hertz, register.symbol, clock.down)
+
+
+def waker_of(work: Work) -> Waker | None:
+    """What interrupts the processor, if it sleeps; the rule for the device says how."""
+    for device in work.plans if work.sleep.halt else ():
+        waker = device.pattern.one(s.Waker)
+        if waker is not None:
+            lowering = RowLowering(device, work.texts, {}, {}, None)
+            return lowering.waker(waker)
+    return None
 
 
 def _port_of(device: DevicePlan, node: s.Expr) -> RegisterPlan:

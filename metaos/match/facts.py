@@ -75,8 +75,8 @@ class CapabilityFact:
         """The little-endian number of `width` ("u8", "u16", "u32") at byte `offset`."""
         size = int(width[1:]) // 8
         if not 0 <= offset <= len(self.data) - size:
-            end = f"the {len(self.data)} config bytes that the machine file has from it on"
-            raise fail(expression, f"byte {offset} of the capability is beyond {end}", HOW_TO_GET)
+            end = f"the {len(self.data)} config bytes that the machine file has from there on"
+            raise fail(expression, f"byte {offset} is beyond {end}", HOW_TO_GET)
         value = int.from_bytes(self.data[offset : offset + size], "little")
         function = self.fact.removesuffix(".capabilities")
         return Told(value, (f"{function}.config.{self.at + offset:#04x}.{width}",))
@@ -114,6 +114,8 @@ def evaluate(expression: s.Expr, device: Device, names: Mapping[str, Fact] | Non
         case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=index):
             data = device.mmio.data if device.mmio is not None else None
             return _bytes(expression, device, width, _number(index, device, known), data)
+        case s.Index(of=s.Member(of=s.Name(text="config"), name=width), index=index):
+            return _config(expression, device, width, _number(index, device, known))
         case s.Index(of=s.Member(of=of, name=width), index=index):
             found = evaluate(of, device, known)
             if isinstance(found, CapabilityFact):
@@ -219,6 +221,15 @@ def _demand_read(expression: s.Expr, device: Device, what: str) -> None:
     unread = device.unread(what)
     if unread is not None:
         raise fail(expression, f"{unread.what}: not known: {unread.reason}", HOW_TO_GET)
+
+
+def _config(expression: s.Expr, device: Device, width: str, offset: int) -> int:
+    """A number in the configuration space of a PCI function, as far as it was read."""
+    function = device.function
+    if function is None:
+        raise fail(expression, f"{device.address} has no configuration space")
+    space = CapabilityFact(bytes.fromhex(function.config), f"functions.{function.address}", 0)
+    return space.number(expression, width, offset)
 
 
 def _bytes(expression: s.Expr, device: Device, width: str, offset: int, digits: str | None) -> int:

@@ -18,7 +18,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -60,14 +60,17 @@ class System(
     `address` is the first network card's, with its prefix length, or the name of a service that
     is given one by the network, on each card; the card with number n
     (from 0, in the machine's order) has this address + n, unless `cards` gives it its own.
-    `services` are names of patterns, in the file's order. The keys of `cards` are PCI
-    addresses, bus:device.function in hexadecimal. `settings` gives constants of services
-    other numbers than their patterns do, by the service's name.
+    `services` are names of patterns, in the file's order. With `idle` "halt" the processor sleeps
+    until a device interrupts it, with "poll" it never does; without, it sleeps where
+    every card can wake it. The keys of `cards` are PCI addresses, bus:device.function in
+    hexadecimal. `settings` gives constants of services other numbers than their patterns do, by
+    the service's name.
     """
 
     name: Name
     address: Interface
     services: tuple[Name, ...]
+    idle: Literal["halt", "poll"] | None = None
     cards: dict[CardAddress, Card] = {}
     settings: dict[Name, dict[str, Setting]] = {}
 

@@ -73,6 +73,7 @@ BELONGS: Mapping[type, tuple[str, str]] = {
     s.Clock: ("clock", "clock"),
     s.Access: ("config", "access config"),
     s.Guard: ("config", "guard"),
+    s.Waker: ("interrupts", "wake"),
 }
 """What only devices of one class may say."""
 

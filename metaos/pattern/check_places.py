@@ -106,6 +106,10 @@ def _sequences(scope: s.Device | s.Part) -> Iterator[Place]:
                 yield "clock", item.span
             case s.Access():
                 yield "access", item.span
+            case s.Interrupt():
+                yield "interrupt", item.span
+            case s.Waker():
+                yield "wake", item.span
 
 
 # ---- registers --------------------------------------------------------------------------

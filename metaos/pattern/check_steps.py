@@ -7,6 +7,7 @@ The line is straight, so which page a register's field selects is known at each 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,14 @@ class Flow:
         for clock in self.pattern.of(s.Clock):
             self.register(clock.register, "a clock counts in a register")
             self.typer.built(clock.period)
+        for waker in self.pattern.of(s.Waker):
+            kind = self.typer.kind(waker.register, use=False)
+            self.register(waker.register, "the processor is woken by a register")
+            if isinstance(kind, k.Reg):
+                self.written(kind, waker.register, waker.value, True)
+        for interrupt in self.pattern.of(s.Interrupt):
+            if interrupt.line is not None:
+                self.typer.built(interrupt.line)
         for access in self.pattern.of(s.Access):
             self.register(access.select, "config space is selected by a register")
             self.register(access.data, "config space is read through a register")
@@ -160,6 +169,8 @@ class Flow:
                     self.each(row)
                 case s.Repeat():
                     self.repeat(row)
+                case s.Given(condition=condition):
+                    self.given(condition, row, self.rows)
 
     def each(self, row: s.Each) -> None:
         members = k.LISTS.get(row.name)
@@ -261,6 +272,10 @@ class Flow:
                     self.guards(step.body)
                 case s.Every():
                     self.every(step)
+                case s.Given(condition=condition):
+                    self.given(condition, step, self.steps)
+                case s.Wake(guard=guard):
+                    self.typer.condition(guard)
                 case s.Offer():
                     self.offer(step)
                 case s.Grant():
@@ -277,6 +292,13 @@ class Flow:
                 case s.Keep():
                     hint = f"write {step.name} = ..."
                     self.typer.say("E0255", "':=' keeps what 'learn' found", step.span, hint)
+
+    def given(self, condition: s.Expr, block: s.Given, inside: Callable[[Any], None]) -> None:
+        """Rows or steps that are in the image, or not."""
+        self.typer.given(condition)
+        pages = self.pages
+        inside(block.body)
+        self.pages = merged(pages, self.pages)
 
     def name(self, name: str, kind: k.Kind, step: s.Step) -> None:
         """A step gives a name, once a turn, to nothing that has one."""

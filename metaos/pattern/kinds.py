@@ -148,6 +148,21 @@ ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", fact(n), 1 << 16) for n in (8
 CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in (8, 16, 32)})
 """Numbers in a PCI capability, little-endian, by their offset in bytes from its id."""
 
+CONFIG = Names("config", {f"u{n}": Array(f"config.u{n}", fact(n), 256) for n in (8, 16, 32)})
+"""Numbers in a PCI function's configuration space, little-endian, by their offset in bytes."""
+
+SYSTEM = Names("system", {"halt": fact(1)})
+"""What the system file says: whether the processor sleeps between two turns."""
+
+INTERRUPT = Names(
+    "interrupt",
+    {"address": fact(32), "data": fact(8), "lines": fact(8), "spurious": fact(8)},
+)
+"""Where a message goes, and vectors: `data` of all messages, of line 0, of no interrupt."""
+
+LINES = Names("lines", {"masked": fact(32), "level": fact(32)})
+"""A bit for each of the controllers' lines: those that nobody uses, those that are no edges."""
+
 LEGACY = Names("legacy", {"port": fact(16)})
 
 MMIO = Names(
@@ -170,6 +185,8 @@ FUNCTION = Names(
         "bridges": fact(1),
         "buses": fact(24),
         "pauses": fact(1),
+        "pin": fact(1),
+        "route": fact(16),
     },
 )
 """The function of which a guard's rows speak."""
@@ -179,6 +196,13 @@ ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1)})
 
 WORD_INDEX = Num(4, 11, built=True)
 """Which 32 bits of a configuration header, counted from 0x10."""
+
+MESSAGE = Names(
+    "message",
+    {"signal": fact(1), "table": fact(1), "wide": fact(1), "at": Num(6, 44, built=True)},
+)
+"""How the attached function sends messages: by MSI, its address of 64 bits, or by MSI-X; and the
+number of the 32-bit word, from byte 0x40, that the capability begins with."""
 
 LISTS: Mapping[str, Names] = {
     "bar": Names(

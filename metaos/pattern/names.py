@@ -12,6 +12,9 @@ from metaos.pattern.spell import walk
 CONFIG_CLASS = "config"
 """The class whose guards and attach rows speak of every function of the machine."""
 
+INTERRUPTS_CLASS = "interrupts"
+"""The class whose devices know which lines are used."""
+
 
 def names_of(pattern: Pattern) -> dict[str, k.Kind]:
     """Everything a pattern declares and inherits, and what the language gives its kind."""
@@ -40,7 +43,7 @@ def names_of(pattern: Pattern) -> dict[str, k.Kind]:
 
 
 def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
-    found: dict[str, k.Kind] = {}
+    found: dict[str, k.Kind] = {"system": k.SYSTEM, "interrupt": k.INTERRUPT}
     for match in pattern.of(s.Match):
         if match.kind == "acpi":
             found["acpi"] = k.ACPI
@@ -50,10 +53,13 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
             found["mmio"] = k.MMIO
         elif match.kind == "pci":
             found["bar"] = k.BARS
+            found["config"] = k.CONFIG
     if any(isinstance(x, s.Grant) for x in walk(pattern.of(s.Turn))):
         found["wanted"] = k.BIT
     if pattern.class_name == CONFIG_CLASS:
-        found |= {"function": k.FUNCTION, "bars": k.ANY_BAR}
+        found |= {"function": k.FUNCTION, "bars": k.ANY_BAR, "message": k.MESSAGE}
+    if pattern.class_name == INTERRUPTS_CLASS:
+        found["lines"] = k.LINES
     return found
 
 

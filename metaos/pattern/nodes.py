@@ -169,6 +169,12 @@ class Nodes(FakeNodes):
         period = self.value(c[0]) * NANOSECONDS[c[1]]
         return s.Every(period, tuple(c[2:]), self.span(meta))
 
+    def wake(self, meta: Any, c: list[Any]) -> s.Step:
+        return s.Wake(c[0], self.span(meta))
+
+    def given(self, meta: Any, c: list[Any]) -> s.Given:
+        return s.Given(c[0], tuple(c[1:]), self.span(meta))
+
     def offer(self, meta: Any, c: list[Any]) -> s.Step:
         frame, length, least, guard, answered, answer_length = c
         skip: s.Expr | None = None
@@ -361,6 +367,15 @@ class Nodes(FakeNodes):
 
     def access(self, meta: Any, c: list[Any]) -> s.Access:
         return s.Access(c[0], c[1], self.value(c[2]), self.span(meta))
+
+    def interrupt(self, meta: Any, c: list[Any]) -> s.Interrupt:
+        return s.Interrupt(str(c[0]), None, self.span(meta))
+
+    def interrupt_line(self, meta: Any, c: list[Any]) -> s.Interrupt:
+        return s.Interrupt("line", c[0], self.span(meta))
+
+    def waker(self, meta: Any, c: list[Any]) -> s.Waker:
+        return s.Waker(c[0], c[1], self.span(meta))
 
     def guard(self, meta: Any, c: list[Any]) -> s.Guard:
         return s.Guard(str(c[0]), tuple(c[1:]), self.span(meta))

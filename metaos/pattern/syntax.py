@@ -262,7 +262,26 @@ class Order:
     span: Span
 
 
-Step = Let | Write | Swap | When | Every | Offer | Grant | Take | Advance | Move | Order
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The processor does not sleep behind this turn, but makes another."""
+
+    guard: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Rows or steps that are in the image where `condition`, known at build time, holds."""
+
+    condition: Expr
+    body: tuple[Step, ...] | tuple[Row, ...]
+    span: Span
+
+
+Step = (
+    Let | Write | Swap | When | Every | Offer | Grant | Take | Advance | Move | Order | Wake | Given
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +342,7 @@ class Run:
     span: Span
 
 
-Row = Write | Await | Expect | Touch | Each | Repeat | Run
+Row = Write | Await | Expect | Touch | Each | Repeat | Run | Given
 
 # ---- declarations ---------------------------------------------------------------------
 
@@ -524,6 +543,28 @@ class Access:
     select: Expr
     data: Expr
     enable: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """How a device wakes the processor.
+
+    `kind`: pin (the probed line of a PCI function's INTx), message (MSI), table (MSI-X, which the
+    rule itself fills) or line (number `line` of the interrupt controllers, by edges).
+    """
+
+    kind: str
+    line: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Waker:
+    """Writing `value` to `register` interrupts this processor."""
+
+    register: Expr
+    value: Expr
     span: Span
 
 
@@ -740,7 +781,7 @@ class Trial:
 
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard | Part | Use | Because | Fake | Trial | Unproved
+    | Access | Guard | Interrupt | Waker | Part | Use | Because | Fake | Trial | Unproved
 )  # fmt: skip
 
 

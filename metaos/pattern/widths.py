@@ -310,9 +310,9 @@ class Typer:
 
     def _prime(self, node: s.Prime, of: k.Kind) -> k.Kind:
         match of:
-            case k.Unknown() | k.Var() | k.Array(of=k.Var()):
+            case k.Unknown() | k.Var() | k.Array(of=k.Var() | k.Element()):
                 return of
-        hint = "only a state has a new value beside its old one"
+        hint = "a state and a table's elements have a new value beside their old one"
         return self._wrong(node, f"{spoken(of)} has no new value", hint)
 
     def _reference(self, node: s.Reference, of: k.Kind) -> k.Kind:

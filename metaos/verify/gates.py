@@ -20,7 +20,8 @@ from metaos.link.gates import (
 )
 from metaos.link.image import Image
 from metaos.link.layout import GATES_LINEAR, PAGE, STACK
-from metaos.link.manifest import Manifest
+from metaos.link.manifest import Gates, Manifest
+from metaos.verify.decode import Ledger, Line
 from metaos.verify.report import Violation
 from metaos.verify.tables import Memory
 
@@ -32,6 +33,24 @@ def check_gates(image: Image, memory: Memory) -> tuple[Violation, ...]:
     """Every way in which the page in RAM is not the one that the manifest describes."""
     place = f"descriptor tables at {image.manifest.gates.linear:#x}"
     return tuple(Violation(LAW, place, message) for message in _wrong(image.manifest, memory))
+
+
+def check_sleep(line: Line, gates: Gates, book: Ledger) -> Iterator[Violation]:
+    """A phase lets interrupts in where it sleeps: steady, right before its last `jmp`.
+
+    Interrupts are let in behind the instruction after `sti`, so none comes between it and the
+    `hlt`, and what is pending ends the `hlt` at once (Intel SDM vol. 2B, STI).
+    """
+    sleeps = line.name == "steady" and gates.interrupts > 0
+    found = [step for step in line.steps if step.mnemonic in ("sti", "hlt")]
+    wanted = line.steps[-3:-1] if sleeps else ()
+    if tuple(found) != tuple(wanted) or [step.mnemonic for step in wanted] not in (
+        ["sti", "hlt"] if sleeps else [],
+    ):
+        at = found[0].offset if found else 0
+        what = "does not sleep by `sti; hlt` before its jmp" if sleeps else "lets interrupts in"
+        source = book.span(line.file_offset(at))
+        yield Violation(LAW, line.place(at), f"{line.name} {what}", source)
 
 
 def _wrong(manifest: Manifest, memory: Memory) -> Iterator[str]:

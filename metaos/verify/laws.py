@@ -21,7 +21,7 @@ from metaos.verify.decode import Ledger, Line, ledger, straight_lines
 from metaos.verify.explore import explore
 from metaos.verify.flow import check_change, check_flow, transfers
 from metaos.verify.form import check_form
-from metaos.verify.gates import check_gates
+from metaos.verify.gates import check_gates, check_sleep
 from metaos.verify.given import check_given, check_preset, ram_of
 from metaos.verify.guarded import check_bounds, check_features, largest_counts
 from metaos.verify.memory import Atlas, atlas_of
@@ -94,7 +94,10 @@ def _tables(proof: Proof) -> Iterable[Violation]:
 
 
 def _gates(proof: Proof) -> Iterable[Violation]:
-    return () if proof.unloadable else check_gates(proof.image, proof.memory)
+    if not proof.unloadable:
+        yield from check_gates(proof.image, proof.memory)
+    for one in proof.phases:
+        yield from check_sleep(one.line, proof.image.manifest.gates, proof.book)
 
 
 def _places(proof: Proof) -> Iterable[Violation]:

@@ -25,9 +25,12 @@ PRIVILEGED: dict[str, tuple[str, ...]] = {
     "outs": _WITH_PORTS,
     "cpuid": ("guard",),
     "mov cr3, reg": ("guard", "init", "wipe", "report"),
+    "sti": ("steady",),
+    "hlt": ("steady",),
 }
 """The phases that may have each form. Where a phase may have it is the concern of others:
-ports are looked up by law 3, `mov cr3` stands once and last (flow.py)."""
+ports are looked up by law 3, `mov cr3` stands once and last, `sti; hlt` right before the last `jmp`
+(flow.py)."""
 
 _STRINGS = ("ins", "outs")
 _SYSTEM = range(x86.X86_REG_CR0, x86.X86_REG_DR15 + 1)

@@ -49,8 +49,10 @@ class Interpreted:
         regions |= {d.name: (DATA + (n << 16), Ram(d.data)) for n, d in enumerate(data)}
         self.roots = {phase: 0x100000 + 0x1000 * n for n, phase in enumerate(PHASES)}
         symbols = {f"root.{phase}": root for phase, root in self.roots.items()}
-        symbols |= {shifted(n, b): start >> b for n, start in starts.items() for b in range(1, 32)}
-        self.memory = Memory(regions, symbols | {MEMORY_NEEDED: NEEDED_KIB})
+        numbers = {**starts, **lowered.sleep.numbers}
+        symbols |= {shifted(n, b): value >> b for n, value in numbers.items() for b in range(1, 32)}
+        known = {MEMORY_NEEDED: NEEDED_KIB, **lowered.sleep.numbers}
+        self.memory = Memory(regions, symbols | known)
         self._initialise(lowered.places, data, regions)
         self.turns: dict[str, int] = {}
 

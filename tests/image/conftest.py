@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from metaos.link.image import Image
-from metaos.match.system import read_system
 from metaos.pipeline import build
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
 from tests.image.harness import Station
+from tests.systems import POLLED
 
 MACHINES = Path(__file__).parent.parent / "data" / "machines"
 
@@ -28,7 +28,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 @pytest.fixture(scope="session")
 def image(machine: Machine) -> Image:
     """The finished image for `machine`, through the whole pipeline."""
-    return build(machine, system=read_system())
+    return build(machine, system=POLLED)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from itertools import islice
 import pytest
 
 from metaos.link.image import Image
-from metaos.match.system import read_system
 from metaos.pipeline import build
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
@@ -20,6 +19,7 @@ from tests.image.conftest import MACHINES, drain
 from tests.image.harness import Station, Turn
 from tests.ir.test_ne2000 import HOSTILE, wanted
 from tests.model.frames import frames
+from tests.systems import POLLED
 
 IP = bytes([10, 0, 2, 15])
 MOST_INSTRUCTIONS = 300
@@ -34,7 +34,7 @@ def machine() -> Machine:
 
 @cache
 def image() -> Image:
-    return build(machine(), system=read_system())
+    return build(machine(), system=POLLED)
 
 
 @cache

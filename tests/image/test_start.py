@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from metaos.link.image import Image
-from metaos.match.system import read_system
 from metaos.pipeline import build
 from metaos.probe.machine import CpuidLeaf, Function, Machine
 from tests.fake.fault import FaultError
@@ -18,6 +17,7 @@ from tests.fake.platform import PmTimer, Uart16550
 from tests.fake.world import CARD
 from tests.image.conftest import Boot, drain
 from tests.image.harness import Station
+from tests.systems import POLLED
 
 MOST_INSTRUCTIONS = 27_000
 MORE_BEHIND_BRIDGES = 5_000
@@ -254,7 +254,7 @@ def test_less_memory_is_refused(image: Image, machine: Machine) -> None:
 
 def test_a_processor_that_lacks_a_used_feature_is_refused(machine: Machine) -> None:
     rich = with_features(machine, True)
-    image = build(rich, system=read_system())
+    image = build(rich, system=POLLED)
     assert image.manifest.provenance.cpu_features
     Station(image, rich).boot()
     poor = Station(image, with_features(machine, False))

@@ -15,7 +15,6 @@ from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 from unicorn import x86_const as x86
 
 from metaos.link.image import Image
-from metaos.match.system import read_system
 from metaos.pipeline import build
 from metaos.probe.machine import Machine
 from metaos.verify.audit import measure
@@ -27,6 +26,7 @@ from tests.image.harness import Station, Turn
 from tests.image.trace import phase_code
 from tests.ir.virtio import CARD, IP, OFFERS, PLAIN, conserved, legacy, modern, owners, wanted
 from tests.model.frames import frames
+from tests.systems import POLLED
 
 Make = Callable[[int], Machine]
 MOST_INSTRUCTIONS = 250
@@ -43,7 +43,7 @@ MACHINES = {
 
 @cache
 def image_of(machine: Machine) -> Image:
-    return build(machine, system=read_system())
+    return build(machine, system=POLLED)
 
 
 def started(machine: Machine) -> tuple[Station, v.Net]:
@@ -285,7 +285,7 @@ def test_features_that_nobody_wants_change_no_code() -> None:
 
 
 def test_the_same_features_are_the_same_bytes() -> None:
-    again = build(modern(EVERY), system=read_system())
+    again = build(modern(EVERY), system=POLLED)
     assert again.data == image_of(modern(EVERY)).data
 
 

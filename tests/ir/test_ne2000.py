@@ -11,7 +11,6 @@ import pytest
 from metaos import resources
 from metaos.lower.lower import Lowered, lower
 from metaos.match.bind import bind
-from metaos.match.system import read_system
 from metaos.pattern.patterns import load
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
@@ -20,6 +19,7 @@ from tests.fake.interpreted import Interpreted
 from tests.ir.test_rules import MACHINES
 from tests.model.frames import frames
 from tests.model.reference import answer
+from tests.systems import POLLED
 
 IP = bytes([10, 0, 2, 15])
 LEAST = 60
@@ -32,7 +32,7 @@ def machine() -> Machine:
 
 @cache
 def lowered(fold_units: bool = False) -> Lowered:
-    bindings = bind(machine(), load([resources.PATTERNS]), read_system())
+    bindings = bind(machine(), load([resources.PATTERNS]), POLLED)
     return lower(replace(bindings, fold_units=fold_units))
 
 

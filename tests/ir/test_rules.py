@@ -10,7 +10,6 @@ from metaos import resources
 from metaos.ir.check import check
 from metaos.lower.lower import Lowered, lower
 from metaos.match.bind import bind
-from metaos.match.system import read_system
 from metaos.pattern.patterns import load
 from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
@@ -18,6 +17,7 @@ from tests.fake import i8254x
 from tests.fake.interpreted import Interpreted
 from tests.model.frames import frames
 from tests.model.reference import answer
+from tests.systems import POLLED
 
 MACHINES = Path(__file__).parent.parent / "data" / "machines"
 IP = bytes([10, 0, 2, 15])
@@ -30,7 +30,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 @pytest.fixture(scope="module")
 def lowered(machine: Machine) -> Lowered:
-    return lower(bind(machine, load([resources.PATTERNS]), read_system()))
+    return lower(bind(machine, load([resources.PATTERNS]), POLLED))
 
 
 @pytest.fixture

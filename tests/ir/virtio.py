@@ -10,7 +10,6 @@ import msgspec
 from metaos import resources
 from metaos.lower.lower import Lowered, lower
 from metaos.match.bind import bind
-from metaos.match.system import read_system
 from metaos.pattern.patterns import Patterns, load
 from metaos.probe.machine import Function, Machine
 from metaos.probe.store import read_machine
@@ -18,6 +17,7 @@ from tests.fake import virtio as v
 from tests.fake.virtio_pci import NOTIFY, structures
 from tests.ir.test_rules import MACHINES
 from tests.model.reference import BROADCAST, answer
+from tests.systems import POLLED
 
 IP = bytes([10, 0, 2, 15])
 CARD = "00:03.0"
@@ -84,7 +84,7 @@ def legacy(offered: int, room: int = 256) -> Machine:
 
 @cache
 def lowered(machine: Machine) -> Lowered:
-    return lower(bind(machine, patterns(), read_system()))
+    return lower(bind(machine, patterns(), POLLED))
 
 
 def wanted(frame: bytes, mac: bytes) -> list[bytes]:

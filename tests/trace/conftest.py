@@ -10,11 +10,12 @@ import pytest
 from metaos import resources
 from metaos.link.image import Image
 from metaos.match.serves import Made
-from metaos.match.system import System, read_system
+from metaos.match.system import System
 from metaos.pipeline import build, remake
 from metaos.probe.store import read_machine
 from metaos.trace.records import Trace
 from metaos.trace.trace import Wanted, trace
+from tests.systems import POLLED
 
 MACHINES = Path(__file__).parent.parent / "data" / "machines"
 
@@ -33,7 +34,7 @@ class Built:
 
 def built(name: str, system: System | None = None) -> Built:
     machine = read_machine(MACHINES / f"{name}.json")
-    image = build(machine, system=system or read_system())
+    image = build(machine, system=system or POLLED)
     return Built(image, remake(image, machine, pattern_dirs=[resources.PATTERNS]))
 
 

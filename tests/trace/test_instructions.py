@@ -54,7 +54,7 @@ LINES = [
     "bswap rax", "bswap ebx", "xchg rax, rbx", "xchg al, bl", "xchg dword ptr [rsi], eax",
     "cbw", "cwde", "cdqe", "movbe eax, dword ptr [rsi]", "andn eax, ebx, ecx",
     "shlx rax, rbx, rcx", "shrx eax, ebx, ecx", "sarx rax, rbx, rcx", "rorx eax, ebx, 7",
-    "stosd", "rep stosq", "rep movsb", "lodsw", "movsq", "nop", "mfence",
+    "stosd", "rep stosq", "rep movsb", "lodsw", "movsq", "nop", "mfence", "sti", "hlt",
 ]  # fmt: skip
 
 
