@@ -104,7 +104,7 @@ def unit_facts(machine: Machine, address: str) -> dict[str, int]:
 def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     """Lower all but the guard. `telling`: steady reads the clock, though nobody may ask."""
     sleep = sleep_of(bindings)
-    given = numbers_of(sleep, bindings.machine)
+    given = numbers_of(sleep, bindings)
     work = Work(bindings, [_plan(b, bindings, given) for b in bindings.bindings], sleep)
     config = config_access(work)
     ticks = clock_ticks(work)

@@ -7,7 +7,7 @@ that no bus announces ("mmio@feb00e00").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from metaos.errors import Exit, MetaosError, Problem, did_you_mean
@@ -38,6 +38,8 @@ _UNREAD = {
     "capability": "capabilities",
 }
 """The names by which a match's keys are unknown, where they are other ones."""
+TICK = "tick"
+"""The part of the platform that interrupts again and again; it is asked for where it is needed."""
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
 
@@ -169,10 +171,33 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     results = [_wanted(result, carried) for result in results]
     bound = tuple(r for r in results if isinstance(r, Binding))
+    bound = (*_tick(bound, services, patterns, system), *bound)
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
     return Bindings(machine, system, patterns, bound, services, unmatched)
+
+
+def periods(bound: Iterable[Binding], services: Iterable[s.Service]) -> tuple[int, ...]:
+    """The periods of everything that an image does every so often, in nanoseconds."""
+    rules = (tuple(b.pattern.items for b in bound), tuple(services))
+    return tuple(node.period for node in walk(rules) if isinstance(node, s.Every | s.Pulse))
+
+
+def _tick(
+    bound: tuple[Binding, ...], services: tuple[s.Service, ...], patterns: Patterns, system: System
+) -> tuple[Binding, ...]:
+    """What wakes an image that sleeps until something is due; without a rule it cannot sleep.
+
+    Nor can it with a clock that wraps within a second: asleep a wrap would be missed.
+    """
+    clocks = (c for b in bound if (c := clock_in(b.pattern)) is not None)
+    if any(c.hertz and 1 << c.bits < c.hertz for c in clocks):
+        return ()
+    if system.idle == "poll" or not periods(bound, services):
+        return ()
+    found = _bind_one(Device(TICK, "platform"), patterns)
+    return (found,) if isinstance(found, Binding) else ()
 
 
 def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:

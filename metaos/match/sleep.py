@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import Binding, Bindings, Device, offers
+from metaos.match.bind import TICK, Binding, Bindings, Device, offers, periods
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
-from metaos.pattern.spell import walk
-from metaos.probe.machine import Machine
 
 LINE_0, SPURIOUS, MESSAGE = 32, 47, 48
 """Vectors: of the controllers' 16 lines the first, of no interrupt (line 15's too), of messages."""
@@ -30,6 +28,7 @@ _SIGNAL, _TABLE = 0x05, 0x11
 """Capabilities. Source: PCI Local Bus Specification 3.0, appendix H."""
 AWAKE: Mapping[str, int] = {
     "system.halt": 0,
+    "every.shortest": 0,
     "interrupt.address": _MESSAGES,
     "interrupt.data": MESSAGE,
     "interrupt.lines": LINE_0,
@@ -94,13 +93,15 @@ def line_of(binding: Binding, interrupt: s.Interrupt) -> int:
     return binding.device.function.interrupt_line
 
 
-def numbers_of(sleep: Sleep, machine: Machine) -> dict[str, int]:
+def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
     """What every pattern may ask of the system and of interrupts, by dotted name."""
+    machine = bindings.machine
     leaf = next((x for x in machine.cpu.leaves if (x.leaf, x.subleaf) == (1, 0)), None)
     processor = int(leaf.ebx) >> 24 if leaf is not None else 0
     return {
         **AWAKE,
         "system.halt": int(sleep.halt),
+        "every.shortest": min(periods(bindings.bindings, bindings.services), default=0),
         "interrupt.address": _MESSAGES | processor << 12,
     }
 
@@ -118,8 +119,8 @@ def _obstacle(bindings: Bindings) -> str:
     """Why the processor could sleep for ever; empty if it could not."""
     if not any(b.pattern.one(s.Waker) for b in bindings.bindings):
         return "no rule says how its processor is interrupted"
-    rules = (tuple(b.pattern.items for b in bindings.bindings), bindings.services)
-    if any(isinstance(node, s.Every) for node in walk(rules)):
+    ticks = any(b.device.address == TICK for b in bindings.bindings)
+    if not ticks and periods(bindings.bindings, bindings.services):
         return "'every' asks for the time, and nothing ticks"
     for binding in bindings.bindings:
         interrupt = binding.pattern.one(s.Interrupt)

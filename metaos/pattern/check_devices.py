@@ -56,6 +56,7 @@ CONTRACTS: Mapping[str, Mapping[str, Present]] = {
         "take text": lambda p: bool(_steps(p, s.Take)),
         "advance text": lambda p: bool(_steps(p, s.Advance)),
     },
+    "tick": {"interrupt": lambda p: bool(p.of(s.Interrupt))},
     "clock": {"clock": lambda p: bool(p.of(s.Clock))},
     "config": {
         "access config": lambda p: bool(p.of(s.Access)),

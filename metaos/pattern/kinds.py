@@ -154,6 +154,9 @@ CONFIG = Names("config", {f"u{n}": Array(f"config.u{n}", fact(n), 256) for n in 
 SYSTEM = Names("system", {"halt": fact(1)})
 """What the system file says: whether the processor sleeps between two turns."""
 
+EVERY = Names("every", {"shortest": fact(64)})
+"""The shortest period of what the image does every so often, in nanoseconds."""
+
 INTERRUPT = Names(
     "interrupt",
     {"address": fact(32), "data": fact(8), "lines": fact(8), "spurious": fact(8)},

@@ -12,6 +12,8 @@ from metaos.pattern.spell import walk
 CONFIG_CLASS = "config"
 """The class whose guards and attach rows speak of every function of the machine."""
 
+TICK_CLASS = "tick"
+"""The class whose devices are told how often they are needed."""
 INTERRUPTS_CLASS = "interrupts"
 """The class whose devices know which lines are used."""
 
@@ -60,6 +62,8 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
         found |= {"function": k.FUNCTION, "bars": k.ANY_BAR, "message": k.MESSAGE}
     if pattern.class_name == INTERRUPTS_CLASS:
         found["lines"] = k.LINES
+    if pattern.class_name == TICK_CLASS:
+        found["every"] = k.EVERY
     return found
 
 

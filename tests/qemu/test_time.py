@@ -7,6 +7,7 @@ depends on how busy the host is; the real-time clock counts the same time in sec
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,10 @@ import pytest
 
 from metaos import resources
 from metaos.boot.network import NETDEV
-from metaos.link.image import Image
+from metaos.link.image import Image, write_image
 from metaos.lower.clock import BEGUN, NOW
+from metaos.match.system import System
+from metaos.pipeline import build
 from metaos.probe.machine import Learnt, Origin
 from metaos.probe.store import read_machine
 from tests.qemu.booted import TARGET, Booted, booted
@@ -56,15 +59,30 @@ def seconds(machine: Booted) -> int:
     return 10 * int(said[0], 16) + int(said[1], 16)
 
 
-def stars_and_time(path: Path, image: Image, *arguments: str) -> tuple[int, int, int]:
-    """Of 60 stars: how many, the seconds (modulo 60) that passed, the clock's ticks."""
+@dataclass(frozen=True)
+class Watched:
+    """60 stars or more: how many, the seconds (modulo 60) that passed, the clock's ticks, and
+
+    how many times of all that it was looked at the processor slept."""
+
+    stars: int
+    seconds: int
+    ticks: int
+    asleep: int
+    looks: int
+
+
+def watched(path: Path, image: Image, *arguments: str) -> Watched:
     place = image.manifest.symbol(NOW).physical
     slow = ("-icount", "shift=6,sleep=off", "-rtc", "clock=vm")
     with booted(path, (*TARGET, *slow, *arguments)) as machine:
         machine.wait_for("MetaOS")
 
+        sleeps: list[bool] = []
+
         def look() -> tuple[int, int, int]:
             machine.vm.command("stop")
+            sleeps.append("HLT=1" in machine.vm.hmp("info registers"))
             machine.read_all()
             found = machine.said.count("*"), seconds(machine)
             ticks = int.from_bytes(machine.physical(place, 8), "little")
@@ -76,14 +94,37 @@ def stars_and_time(path: Path, image: Image, *arguments: str) -> tuple[int, int,
         machine.wait_until(lambda: look()[0] >= first[0] + 60, "60 stars have come")
         last = look()
     stars, passed, ticks = (b - a for a, b in zip(first, last, strict=True))
-    return stars, passed % 60, ticks
+    return Watched(stars, passed % 60, ticks, sum(sleeps), len(sleeps))
 
 
-def test_four_times_a_second_through_the_wraps_of_the_timer(make: Make, blinking: Path) -> None:
+def through_the_wraps(found: Watched) -> None:
+    assert abs(found.stars / 4 - found.seconds) <= 1.5  # 15 s: three wraps
+    assert abs(found.stars - 4 * found.ticks / HERTZ) <= 1
+
+
+def test_four_times_a_second_through_the_wraps_of_the_timer(blinking: Path, tmp_path: Path) -> None:
+    """Without a rest: the clock is read in every turn."""
+    system = System(name="x", address="10.0.2.15/24", services=("banner",), idle="poll")
+    image = build(
+        read_machine(MACHINES / "pc-e1000.json"),
+        system=system,
+        pattern_dirs=[resources.PATTERNS, blinking],
+    )
+    path = tmp_path / "x.img"
+    write_image(image, path)
+    found = watched(path, image)
+    through_the_wraps(found)
+    assert found.asleep == 0
+    assert all(x.address != "tick" for x in image.manifest.provenance.devices)
+
+
+def test_four_times_a_second_asleep(make: Make, blinking: Path) -> None:
+    """A tick of 54.9 ms wakes the processor, which sleeps between."""
     path, image = make(read_machine(MACHINES / "pc-e1000.json"), patterns=[blinking])
-    stars, passed, ticks = stars_and_time(path, image)
-    assert abs(stars / 4 - passed) <= 1.5  # 15 s: three wraps
-    assert abs(stars - 4 * ticks / HERTZ) <= 1
+    assert any(x.pattern == "pit8254_tick" for x in image.manifest.provenance.devices)
+    found = watched(path, image)
+    through_the_wraps(found)
+    assert 2 * found.asleep > found.looks > 2
 
 
 def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
@@ -104,9 +145,9 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
     path, image = make(machine, patterns=[blinking])
     served = {x.address: x.pattern for x in image.manifest.provenance.devices}
     assert served["HPET"] == "event_timer" and "FACP" not in served
-    stars, passed, ticks = stars_and_time(path, image)
-    assert abs(stars / 4 - passed) <= 1.5
-    assert abs(stars - 4 * ticks / 100_000_000) <= 1
+    found = watched(path, image)
+    assert abs(found.stars / 4 - found.seconds) <= 1.5
+    assert abs(found.stars - 4 * found.ticks / 100_000_000) <= 1
 
 
 def test_a_wait_is_real_time_by_the_interval_timer(make: Make, tmp_path: Path) -> None:
