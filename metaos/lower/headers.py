@@ -10,21 +10,10 @@ from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import Ticks
 from metaos.lower.known import fail
-from metaos.lower.values import Frame
+from metaos.lower.values import KINDS, Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import OPERATIONS
 from metaos.pattern.spell import dotted, walk
-
-KINDS: Mapping[str, str] = {
-    "+": "add",
-    "-": "sub",
-    "*": "mul",
-    "&": "and",
-    "|": "or",
-    "^": "xor",
-    "<<": "shl",
-    ">>": "lshr",
-}
 
 
 @dataclass(frozen=True, slots=True)

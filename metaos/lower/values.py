@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
@@ -13,6 +14,17 @@ from metaos.lower.plan import DevicePlan, StatePlan, TablePlan
 from metaos.match.facts import OPERATORS, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
+
+KINDS: Mapping[str, str] = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+    "<<": "shl",
+    ">>": "lshr",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,20 +305,10 @@ class Values(Accesses):
         shifts = node.operator in ("<<", ">>")
         bits = _width(left) if shifts else max(_width(left), _width(right))
         a, b = self.plain(left, bits), self.plain(right, bits)
-        kinds = {
-            "+": "add",
-            "-": "sub",
-            "*": "mul",
-            "&": "and",
-            "|": "or",
-            "^": "xor",
-            "<<": "shl",
-            ">>": "lshr",
-        }
         tests = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
         if node.operator in tests:
             return Cond((tests[node.operator](a, b),))
-        return Num(self.b.two(kinds[node.operator], a, b), bits)
+        return Num(self.b.two(KINDS[node.operator], a, b), bits)
 
     def choice(self, condition: s.Expr, a: s.Expr, b: s.Expr) -> Num:
         """`select(condition, a, b)`: both are worked out."""

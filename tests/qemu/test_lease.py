@@ -157,3 +157,14 @@ def test_an_address_that_is_refused_is_looked_for_anew(image: Path) -> None:
         machine.wire.send(reply(frame, NAK, 60))
         assert message(machine, 8)[0] == DISCOVER
         assert not answers(machine, OURS, 1)
+
+
+def test_an_offer_that_comes_to_nothing_is_forgotten(image: Path) -> None:
+    with booted(image, TARGET) as machine:
+        kind, frame = message(machine, 20)
+        while kind == DISCOVER:
+            machine.wire.send(reply(frame, OFFER, 60))
+            kind, frame = message(machine, 6)
+        while kind == REQUEST:
+            kind, frame = message(machine, 10)
+        assert kind == DISCOVER
