@@ -167,7 +167,7 @@ def test_every_fact_changes_what_is_listed_and_nothing_else(name: str, patterns:
         assert not unlisted, (fact, unlisted)
         assert decides or hit == listed(image, fact), (fact, listed(image, fact) - hit)
         exact += hit == listed(image, fact)
-    assert exact >= 0.8 * len(known)
+    assert exact >= 0.75 * len(known)  # of the others some value is refused
 
 
 def test_an_account_that_lies_about_facts_is_found_by_building_again(patterns: Patterns) -> None:
