@@ -336,8 +336,9 @@ LEARNT = [
 ELSEWHERE = {
     "E0471": "test_a_card_that_firmware_left_alone",
     "E0472": "test_a_text_too_long_for_a_console",
+    "E0473": "test_a_file_with_a_window_over_ours_is_refused",
 }
-"""Codes that need more than a rule: the tests below."""
+"""Codes that need more than a rule: the tests below, and of guard's windows in test_platform.py."""
 
 
 def bindings_of(fault: Fault) -> Bindings:

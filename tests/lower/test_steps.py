@@ -20,7 +20,7 @@ MACHINE = Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json"
 HEAD = """source m = "A manual"
 
 device probe_me : interrupts
-  match acpi HPET
+  match acpi WAET
   registers ports at 0x70 port 8 bits
     0 INDEX rw  @m 1
     1 DATA  rw  @m 2
@@ -36,7 +36,7 @@ def program_of(tmp_path: Path, steps: str) -> Program:
     (tmp_path / "probe_me.pattern").write_text(text)
     patterns = load([resources.PATTERNS, tmp_path])
     lowered = lower(bind(read_machine(MACHINE), patterns, read_system(None)))
-    (found,) = [p for p in lowered.programs if (p.device, p.phase) == ("HPET", "steady")]
+    (found,) = [p for p in lowered.programs if (p.device, p.phase) == ("WAET", "steady")]
     return found
 
 
@@ -57,12 +57,12 @@ class Ports:
 
 def turn(program: Program, n: int) -> tuple[Ports, int, int]:
     """Run one turn from `n`; the ports, and `n` and `seen` after it."""
-    cells = {name: Ram(8) for name in ("HPET.n", "HPET.seen", "HPET.port.latch")}
-    cells["HPET.n"].write(0, 8, n)
+    cells = {name: Ram(8) for name in ("WAET.n", "WAET.seen", "WAET.port.latch")}
+    cells["WAET.n"].write(0, 8, n)
     places = {name: (0x1000 * (i + 1), ram) for i, (name, ram) in enumerate(cells.items())}
     ports = Ports()
     run(program, Memory(places), ports)
-    return ports, cells["HPET.n"].read(0, 8), cells["HPET.seen"].read(0, 8)
+    return ports, cells["WAET.n"].read(0, 8), cells["WAET.seen"].read(0, 8)
 
 
 def test_a_turn_of_any_class_is_lowered(tmp_path: Path) -> None:
