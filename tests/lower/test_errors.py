@@ -17,6 +17,7 @@ from metaos.lower.learn import learn_rows
 from metaos.lower.lower import guard, lower
 from metaos.match.bind import Bindings, bind
 from metaos.match.system import System
+from tests.lower import test_platform
 from tests.lower.lowering import CARD, HEAD, card, machine, patterns_of, problem_of
 
 ROOT = "layout H 4 bytes big\n  a u16\n  b u16\nservice root over frame\n  header H\n"
@@ -417,7 +418,7 @@ def test_every_code_has_a_case() -> None:
     shown = {f.code for f in (*FAULTS, *LEARNT)} | set(ELSEWHERE)
     assert written - shown == set(), "codes without a case here"
     assert shown - written == set(), "codes that nothing says any more"
-    assert all(name in globals() for name in ELSEWHERE.values())
+    assert set(ELSEWHERE.values()) <= globals().keys() | vars(test_platform).keys()
 
 
 def test_all_texts_are_said() -> None:
