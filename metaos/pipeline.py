@@ -262,7 +262,7 @@ def _make(
         progress("linking")
         parts = _parts(lowered, codes, guard_data, machine)
         names = tuple(f.name for f in used)
-        image = link(parts, _provenance(bindings, lowered, names, _spilling(codes)))
+        image = link(parts, _provenance(lowered.bindings, lowered, names, _spilling(codes)))
     return Made(lowered, guard_rows(lowered, used), codes, image)
 
 

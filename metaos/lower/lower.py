@@ -14,6 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
+from metaos.lower.claims import demand_claims, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
@@ -105,7 +106,12 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     """Lower all but the guard. `telling`: steady reads the clock, though nobody may ask."""
     sleep = sleep_of(bindings)
     given = numbers_of(sleep, bindings)
-    work = Work(bindings, [_plan(b, bindings, given) for b in bindings.bindings], sleep)
+    plans = first_claims(_plan(b, bindings, given) for b in bindings.bindings)
+    demand_claims(plans, bindings.machine)
+    kept = {plan.address for plan in plans}
+    served = tuple(b for b in bindings.bindings if b.device.address in kept)
+    bindings = replace(bindings, bindings=served)
+    work = Work(bindings, list(plans), sleep)
     config = config_access(work)
     ticks = clock_ticks(work)
     platform_places(work)

@@ -13,6 +13,7 @@ from metaos.errors import MetaosError, Problem, Span
 from metaos.pattern import (
     check_devices,
     check_facts,
+    check_given,
     check_moves,
     check_overlays,
     check_places,
@@ -39,7 +40,11 @@ def check(patterns: Patterns) -> tuple[Problem, ...]:
         check_devices.matching(pattern, patterns, report)
         family = pattern.family if _adds_nothing(pattern) else ""
         if family not in seen:
-            for of_device in (*check_devices.CHECKS, check_overlays.overlays):
+            for of_device in (
+                *check_devices.CHECKS,
+                check_given.addresses,
+                check_overlays.overlays,
+            ):
                 of_device(pattern, patterns, report)
             seen[family] = _inside(pattern, report)
             fakes(pattern, report)

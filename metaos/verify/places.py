@@ -7,8 +7,8 @@ that is what adding two gates yields on a path that both are open or closed, and
 an access would fault before it touched anything.
 
 How far an index reaches is proved from the bytes, with what the image's own state can hold
-(state.py): for everything that is written, and for what a string instruction touches. A read whose
-bound the bytes do not show is only counted.
+(state.py): for everything that is written, for what a string instruction touches, and for reads
+of RAM and windows. A read of read-only data whose bound the bytes do not show is only counted.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _memory(access: Access, atlas: Atlas) -> tuple[Resolved, list[str]]:
         messages.append("a repeated string instruction may leave its place")
     elif access.write and bounded is False and hits:
         messages.append("its index may leave the place it is written to")
+    elif bounded is False and any(h.symbol.kind != "datum" for h in hits):
+        messages.append("its index may leave the place it is read from")
     real = [h for h in hits if not h.shadow]
     gated = len(found) > len(real) or _may_skip(access)
     return Resolved(access, gated, bounded, hits=tuple(real)), messages

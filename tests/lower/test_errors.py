@@ -310,6 +310,14 @@ FAULTS += [
         "turn",
         "  a[0] <- 1",
     ),
+    device("E0477", "is 00:01.1's BAR 4", "registers io at 0xC040 port 8 bits", "  0 P rw @m 1"),
+    device(
+        "E0478",
+        "'R' ends at 0x20004, where its window has 0x20000 bytes",
+        "fact regs : window = bar[0]",
+        "registers csr at regs mmio 32 bits",
+        "  0x20000 R rw @m 1",
+    ),
     device(
         "E0486",
         "elements of 6 bytes begin as zeros",

@@ -242,9 +242,9 @@ def test_a_device_removed_takes_its_programs_and_places_along() -> None:
 def test_addresses_count_up_with_the_cards() -> None:
     whole = machine()
     (card,) = (f for f in whole.functions if f.address == "00:03.0")
-    two = msgspec.structs.replace(
-        whole, functions=(*whole.functions, msgspec.structs.replace(card, address="00:04.0"))
-    )
+    bars = tuple(msgspec.structs.replace(b, address=b.address + 16 * b.size) for b in card.bars)
+    second = msgspec.structs.replace(card, address="00:04.0", bars=bars)
+    two = msgspec.structs.replace(whole, functions=(*whole.functions, second))
     found = {}
     for program in lowered_of(two).programs:
         if program.phase == "steady":

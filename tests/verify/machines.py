@@ -16,7 +16,17 @@ from metaos.match.serves import Made
 from metaos.match.system import Card, System, read_system
 from metaos.pattern.patterns import Patterns
 from metaos.pipeline import make, read_patterns
-from metaos.probe.machine import Bar, BarKind, Function, Legacy, Machine, Origin, address_order
+from metaos.probe.machine import (
+    Bar,
+    BarKind,
+    Function,
+    Learnt,
+    Legacy,
+    Machine,
+    Network,
+    Origin,
+    address_order,
+)
 from metaos.probe.store import read_machine
 from metaos.resources import PATTERNS
 
@@ -122,16 +132,14 @@ def composed(random: Random) -> Machine:
     free = [f"00:{slot:02x}" for slot in range(32) if f"00:{slot:02x}" not in taken]
     chosen = random.sample(cards(), random.randint(1, 3))
     places = _Places()
-    functions, networks, learnt = list(chipset), [], []
+    functions = list(chipset)
+    networks: list[Network] = []
+    learnt: list[Learnt] = []
     for slot, (name, function) in zip(random.sample(free, len(chosen)), chosen, strict=True):
-        source, address = recorded(name), f"{slot}.0"
-        functions.append(_moved(function, address, places))
-        for kind, found in ((networks, source.networks), (learnt, source.learnt)):
-            for one in found:
-                if "device" in one.__struct_fields__ and one.device == function.address:
-                    kind.append(replace(one, device=address))
-                elif "address" in one.__struct_fields__ and one.address == function.address:
-                    kind.append(replace(one, address=address))
+        source, old, new = recorded(name), function.address, f"{slot}.0"
+        functions.append(_moved(function, new, places))
+        networks += [replace(n, address=new) for n in source.networks if n.address == old]
+        learnt += [replace(x, device=new) for x in source.learnt if x.device == old]
     ports = random.sample(COM_PORTS, random.randint(1, 3))
     return replace(
         base,

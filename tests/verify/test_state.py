@@ -13,7 +13,18 @@ from metaos.verify.state import hull, settle
 from metaos.verify.tables import loaded_memory
 from metaos.verify.values import Value, known, unknown
 from metaos.verify.walk import Cell, Ground
-from tests.verify.handmade import BYTES, CARD, HEAD, NEXT, SHADOW, TABLE, WINDOW, handmade
+from tests.verify.handmade import (
+    BYTES,
+    CARD,
+    GUARD,
+    HEAD,
+    NEXT,
+    ROWS,
+    SHADOW,
+    TABLE,
+    WINDOW,
+    handmade,
+)
 
 SIXTEENS = Value(frozenset({0}), 240, 16)
 
@@ -85,9 +96,12 @@ def test_an_indexed_store_may_use_its_place_to_the_last_byte(step: int, last: in
     assert "its index may leave the place" in message
 
 
-def test_an_indexed_read_is_counted_if_it_is_not_bounded() -> None:
-    read = f"movzx eax, byte ptr [{HEAD:#x}]\nmov cl, byte ptr [rax + {BYTES:#x}]\n"
-    report = verify(turn(read + f"add byte ptr [{HEAD:#x}], 1"))
+def test_an_indexed_read_is_refused_of_ram_and_counted_of_read_only_data() -> None:
+    read = f"movzx eax, byte ptr [{HEAD:#x}]\nmov cl, byte ptr [rax + {{:#x}}]\n"
+    step = f"add byte ptr [{HEAD:#x}], 1"
+    (message,) = messages(turn(read.format(BYTES) + step))
+    assert "its index may leave the place it is read from" in message
+    report = verify(handmade(read.format(ROWS) + step + GUARD, steady="nop"))
     assert report.violations == () and report.unbounded == 1
 
 
