@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from metaos.emit.code import Code
 from metaos.link.parts import Datum
 from metaos.lower.clock import NOW
-from metaos.lower.platform import MIB
 from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import DIGITS, TEXTS
@@ -108,11 +107,10 @@ def _goes_along(whole: Made, row: Row, device: str) -> bool:
     """Whether guard asks this for the device's sake: a feature, or room for its windows."""
     if row.kind.startswith(FEATURE):
         return True
-    if row.kind == BELOW_WINDOWS:
-        placed = [w for w in whole.lowered.windows if w.physical >= MIB]
-        return min(placed, key=lambda w: w.physical).device == device
     functions = (f for f in whole.lowered.bindings.machine.functions if f.address == device)
     windows = [bar.address for function in functions for bar in function.bars]
+    if row.kind == BELOW_WINDOWS:
+        return bool(windows)
     halves = {half & row.mask for address in windows for half in (address & FULL, address >> 32)}
     return row.kind == APART and row.value.value in halves
 

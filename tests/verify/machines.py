@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -33,6 +34,8 @@ from metaos.resources import PATTERNS
 RECORDED = Path(__file__).parents[1] / "data" / "machines"
 NAMES = tuple(sorted(path.stem for path in RECORDED.glob("*.json")))
 SYSTEM = read_system()
+INTERRUPTS = ("APIC",)
+Idle = Literal["halt", "poll"] | None
 COM_PORTS = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
 
 
@@ -88,24 +91,29 @@ class Removed:
 
 
 def removed(machine: Machine, device: str) -> Removed:
+    """The images of a machine with and without a device. Without its interrupt controllers no image
+    can sleep, so of these both poll."""
     rest = without(machine, device)
-    whole = made(machine)
+    idle: Idle = "poll" if device in INTERRUPTS else None
+    whole = made(machine, idle)
     try:
-        return Removed(whole, make(rest, system=pinned(machine, rest)))
+        return Removed(whole, make(rest, system=replace(pinned(machine, rest), idle=idle)))
     except MetaosError as error:
         said = (error.message, *(problem.message for problem in error.problems))
         return Removed(whole, None, "; ".join(said))
 
 
-_MADE: dict[int, tuple[Machine, Made]] = {}
+_MADE: dict[tuple[int, Idle], tuple[Machine, Made]] = {}
 """The last machine that was made whole, with its stages: each of its devices asks for it."""
 
 
-def made(machine: Machine) -> Made:
-    if id(machine) not in _MADE:
+def made(machine: Machine, idle: Idle = None) -> Made:
+    key = id(machine), idle
+    if key not in _MADE:
+        system = replace(pinned(machine, machine), idle=idle)
         _MADE.clear()
-        _MADE[id(machine)] = machine, make(machine, system=pinned(machine, machine))
-    return _MADE[id(machine)][1]
+        _MADE[key] = machine, make(machine, system=system)
+    return _MADE[key][1]
 
 
 # ---- at random -------------------------------------------------------------------------
