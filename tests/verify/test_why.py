@@ -85,8 +85,9 @@ def test_an_unknown_fact_is_refused(image: Image, fact: str, hint: str) -> None:
 def test_the_verb(image: Image, tmp_path: Path) -> None:
     write_image(image, tmp_path / "x.img")
     done = metaos("why", "x.img", "--fact", "00:03.0.bar0", "--json", cwd=tmp_path)
-    first = json.loads(done.stdout)[0]
-    assert (first["how"], first["fact"]) == ("value", "functions.00:03.0.bars.0.address")
+    found = json.loads(done.stdout)
+    first = next(x for x in found if x["fact"] == "functions.00:03.0.bars.0.address")
+    assert first["how"] == "value"
     assert first["entry"]["symbols"] == ["00:03.0.regs"] and first["chosen_by"]
     for wrong in (("why", "x.img"), ("why", "x.img", "0x0", "--fact", "memory")):
         assert metaos(*wrong, cwd=tmp_path).returncode == Exit.USAGE
