@@ -256,6 +256,8 @@ def _make(
         bindings = replace(bind(machine, patterns, system), fold_units=fold_units)
         progress(f"generating code for {len(bindings.bindings)} devices")
         lowered = _demand_work(lower(bindings))
+        if lowered.sleep.why:
+            progress(f"the image polls: {lowered.sleep.why}")
         codes, used = _emitted(lowered, machine)
         guard_program, guard_data = guard(lowered, used)
         codes += (emit(_checked(guard_program), ()),)
