@@ -25,7 +25,7 @@
 ; AH=42h, INT 14h AH=00h and 01h, INT 15h AX=2401h and AX=E801h); processor modes as in the
 ; Intel SDM vol. 3A, 9.9.1 (protected mode) and 9.8.5 (IA-32e mode).
 
-LOW_PAGE  equ 0x7000                    ; the 4 KiB page that this sector lies in
+LOW_PAGE  equ 0x7C00 & ~0xFFF           ; the 4 KiB page that this sector lies in
 BEYOND    equ 0x8000                    ; where sectors 1 and following go
 
 bits 16

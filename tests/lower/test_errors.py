@@ -343,6 +343,7 @@ LEARNT = [
 ]
 
 ELSEWHERE = {
+    "E0474": "test_the_processor_is_woken_by_a_register_in_memory",
     "E0471": "test_a_card_that_firmware_left_alone",
     "E0472": "test_a_text_too_long_for_a_console",
     "E0473": "test_a_file_with_a_window_over_ours_is_refused",
@@ -395,6 +396,16 @@ def test_a_card_that_firmware_left_alone() -> None:
         lower(bind(bare, patterns_of(text), system))
     code, said = problem_of(error.value)
     assert code == "E0471" and "00:03.0: BAR 0 has no address" in said and "probe" in said
+
+
+def test_the_processor_is_woken_by_a_register_in_memory() -> None:
+    text = HEAD + "device pic : interrupts\n  match platform pci\n"
+    text += "  registers p at 0x20 port 8 bits\n    0 W wo @m 1\n  wake W <- 1\n"
+    system = System(name="test", address="10.0.2.15/24", services=(), idle="halt")
+    with pytest.raises(MetaosError) as error:
+        lower(bind(machine(), patterns_of(text), system))
+    code, said = problem_of(error.value)
+    assert code == "E0474" and "register in memory" in said
 
 
 def test_a_text_too_long_for_a_console() -> None:

@@ -114,7 +114,7 @@ QUICK = (
     ("legacy.com0.port", 0x12F8, 11),
     ("system.address", "192.168.77.33/24", 6),
     ("acpi.FACP.0x4c.u32", 0xB108, 1),
-    ("functions.00:01.0.device", 0x7110, 1),
+    ("functions.00:01.1.device", 0x7111, 1),
 )
 
 

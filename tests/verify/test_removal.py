@@ -27,8 +27,11 @@ SAMPLE = ("q35-bridge",)
 
 def removable(machine: Machine) -> Iterator[str]:
     for binding in bound(machine):
-        if binding.device.address not in NEEDED:
-            yield binding.device.address
+        address = binding.device.address
+        several = {f.address for f in machine.functions if f.header_type & 0x80}
+        first = address.endswith(".0") and address in several  # the others are nothing without it
+        if address not in NEEDED and not first:
+            yield address
     for function in machine.functions:  # what nothing drives is in the guard alone
         alone = function.header_type == 0 and not function.address.endswith(".0")
         if alone and all(b.device.address != function.address for b in bound(machine)):
