@@ -86,8 +86,11 @@ class Station:
         regions |= {d.name: (DATA + (n << 16), Ram(d.data)) for n, d in enumerate(self.data)}
         self.roots = {phase: 0x100000 + 0x1000 * n for n, phase in enumerate(PHASES)}
         symbols = {f"root.{phase}": root for phase, root in self.roots.items()}
-        symbols |= {shifted(n, b): at >> b for n, at in self.starts.items() for b in range(1, 33)}
-        self.memory = Memory(regions, symbols | {MEMORY_NEEDED: _NEEDED_KIB})
+        numbers = {**self.starts, **lowered.sleep.numbers}
+        symbols |= {shifted(n, b): at >> b for n, at in numbers.items() for b in range(1, 33)}
+        self.memory = Memory(
+            regions, symbols | dict(lowered.sleep.numbers) | {MEMORY_NEEDED: _NEEDED_KIB}
+        )
         self.engine: Engine = Interpreter(self.memory, _Ports(self), seen)
         self._initialise(regions)
         if emulated:

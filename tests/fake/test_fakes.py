@@ -99,7 +99,7 @@ BROKEN = {
         "the data port is read without a remote DMA",
     ),
     "the queue is not enabled": (
-        "net/virtio_net_pci.pattern", "QUEUE_ENABLE <- 1", "QUEUE_ENABLE <- 0",
+        "net/virtio_net_pci.pattern", "QUEUE_ENABLE      <- 1", "QUEUE_ENABLE      <- 0",
         "virtio_net_modern", "DRIVER_OK before FEATURES_OK or the queues",
     ),
     "a service forgets a field": (
@@ -226,7 +226,8 @@ def test_the_verb(name: str, code: int) -> None:
     if not code:
         (one,) = json.loads(done.stdout)["tested"]
         assert [(x["name"], x["passed"]) for x in one["examples"]] == [
-            ("every line is masked", True)
+            ("every line is masked but the slave's", True),
+            ("the local APIC takes what the 8259 says", True),
         ]
 
 
