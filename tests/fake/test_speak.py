@@ -9,7 +9,7 @@ import pytest
 
 from metaos import resources
 from metaos.boot.acceptance import given_of
-from metaos.boot.questions import judge
+from metaos.boot.questions import Question, judge
 from metaos.boot.sayings import sayings_of
 from metaos.fake.examples import Bench, _question
 from metaos.fake.machine import MAC
@@ -53,7 +53,7 @@ def test_a_card_says_who_it_is_once_and_answers_on(name: str) -> None:
         station.turn()
     assert [saying.wrong(frame) for frame in fake.sent] == [""]
     assert len(fake.sent[0]) == 60
-    waiting = deque()
+    waiting: deque[Question] = deque()
     for number in range(100):  # round the ring: the spare buffer that was said is not lost
         question = _question(bench, 60 + number, pattern.span, number)
         waiting.append(question)

@@ -85,7 +85,7 @@ def reply(asked: bytes, kind: int, lease: int) -> bytes:
     total = (total & 0xFFFF) + (total >> 16)
     total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     head = head[:10] + total.to_bytes(2, "big") + head[12:]
-    return b"\xff" * 6 + SERVER_MAC + b"\x08\x00" + head + udp
+    return bytes(b"\xff" * 6 + SERVER_MAC + b"\x08\x00" + head + udp)
 
 
 def who_has(address: bytes) -> bytes:
