@@ -77,7 +77,10 @@ class Remote:
 
     def instruction_pointer(self) -> int:
         """Where a stopped machine is."""
-        registers = bytes.fromhex(self._ask("g").decode())
+        answer = self._ask("g")
+        while answer[:1] in (b"T", b"S"):  # it had stopped already when it was interrupted
+            answer = self._ask("g")
+        registers = bytes.fromhex(answer.decode())
         return int.from_bytes(registers[_RIP : _RIP + 8], "little")
 
     def _demand(self, text: str) -> None:
