@@ -85,6 +85,8 @@ class MetaosError(Exception):
         self.hint = hint
         self.exit_code = exit_code
         self.problems = tuple(problems)
+        for problem in self.problems:
+            self.add_note(problem.render())  # for who sees a traceback: a test's author
 
     def render(self) -> str:
         """The text for a person: every problem, then the message and its hint."""

@@ -76,11 +76,13 @@ def _turns(machine: Watched) -> Iterator[_Turn]:
     stub, phases = machine.stub, machine.image.manifest.phases
     for phase in phases:
         stub.insert(phase.code_linear)
-    before, repeated = (-1, 0), 0
+    before, repeated, waited = (-1, 0), 0, False
     while True:
-        stub.resume()
-        if not stub.stopped(machine.left("its steady phase")):
-            continue
+        if not waited:
+            stub.resume()
+            if not stub.stopped(machine.left("its steady phase")):
+                continue
+        waited = False
         position = machine.position()
         if not _begins(machine, position):
             continue
@@ -91,6 +93,7 @@ def _turns(machine: Watched) -> Iterator[_Turn]:
             break
         if repeated >= _PATIENCE:
             _wait(machine, position)
+            waited = True
     stub.resume()
     while stub.stopped(_ASLEEP_SECONDS):
         if _begins(machine, before):
@@ -112,18 +115,17 @@ def _begins(machine: Watched, position: Position) -> bool:
 def _wait(machine: Watched, position: Position) -> None:
     """Let a row wait without stops until it is over.
 
-    The machine then stands somewhere behind it: what it did until there counts as the wait's.
+    The machine then stands somewhere behind it, at the latest where the next phase begins: what
+    it did until there counts as the wait's.
     """
-    firsts = [phase.code_linear for phase in machine.image.manifest.phases]
-    for first in firsts:
-        machine.stub.remove(first)
+    first = machine.image.manifest.phases[position[0]].code_linear
+    machine.stub.remove(first)
     machine.stub.resume()
     while machine.position() == position:
         machine.left("the end of a wait")
         time.sleep(_LOOK_SECONDS)
     machine.stub.interrupt()
-    for first in firsts:
-        machine.stub.insert(first)
+    machine.stub.insert(first)
 
 
 def _grouped(machine: Watched, turns: list[_Turn]) -> Iterator[Part]:
