@@ -14,7 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
-from metaos.lower.claims import demand_claims, first_claims
+from metaos.lower.claims import demand_claims, demand_grants, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
@@ -233,6 +233,7 @@ def _held(mine: Mine, role: Role, carried: Sequence[s.Service]) -> StateAt | Non
 
 def _lines(work: Work) -> Lines | None:
     carried = list(card_services(work.bindings, work.carriers()))
+    demand_grants(carried)
     system = work.bindings.system
     cursors = tuple(x.symbol("banner.at") for x in work.consoles())
     return lines_of(carried, cursors, system, work.bindings.services)

@@ -310,6 +310,14 @@ FAULTS += [
         "turn",
         "  a[0] <- 1",
     ),
+    service(
+        "E0479",
+        "00:03.0 carries 'root', and 'card' grants no frame",
+        "state n : u8",
+        "speak when n != 3",
+        "  a = 1",
+        "  n <- n + 1",
+    ),
     device("E0477", "is 00:01.1's BAR 4", "registers io at 0xC040 port 8 bits", "  0 P rw @m 1"),
     device(
         "E0478",

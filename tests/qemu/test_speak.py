@@ -13,31 +13,51 @@ from metaos import resources
 from metaos.link.image import write_image
 from metaos.match.system import read_system
 from metaos.pipeline import build
+from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
-from tests.qemu.booted import IP, MAC, TARGET, Booted, booted
-from tests.qemu.conftest import MACHINES
+from tests.qemu.booted import IP, MAC, SERIAL, TARGET, Booted, booted
+from tests.qemu.conftest import MACHINES, probed
 
 pytestmark = pytest.mark.qemu
 
 BROADCAST = b"\xff" * 6
+Q35 = ("-M", "q35", "-m", "64", "-nodefaults")
+MICROVM = ("-M", "microvm", *TARGET[2:5], *SERIAL)
 PEER = bytes.fromhex("020000000002")
 FRAMES = 5000
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    default = read_system()
-    more = ("arp.announce", "arp.rival", "udp.tally", "pktgen")
-    system = msgspec.structs.replace(
-        default,
-        services=(*default.services, *more),
-        settings={"pktgen": {"frames": FRAMES, "to": "10.0.2.2"}},
-    )
-    machine = read_machine(MACHINES / "pc-e1000.json")
-    made = build(machine, system=system, pattern_dirs=[resources.PATTERNS])
     path = tmp_path_factory.mktemp("speaks") / "x.img"
-    write_image(made, path)
+    spoken(read_machine(MACHINES / "pc-e1000.json"), path)
     return path
+
+
+CARDS = {
+    "tulip": TARGET,
+    "e1000": (*Q35, *SERIAL),
+    "e1000e": (*Q35, *SERIAL),
+    "i82551": TARGET,
+    "ne2k_pci": TARGET,
+    "pcnet": TARGET,
+    "rtl8139": TARGET,
+    "vmxnet3": TARGET,
+    "virtio-net-pci": TARGET,
+    "virtio-net-pci,disable-legacy=on": TARGET,
+    "virtio-net-pci,disable-modern=on": TARGET,
+    "virtio-net-device": MICROVM,
+}
+"""One of each family of QEMU's cards, and a machine to put it in."""
+
+
+def spoken(machine: Machine, path: Path, **more: object) -> None:
+    """Write the image of a machine whose services speak; `more` is what else its system says."""
+    default = read_system()
+    services = (*default.services, "arp.announce", "arp.rival", "udp.tally", "pktgen")
+    settings = {"pktgen": {"frames": FRAMES, "to": "10.0.2.2"}}
+    system = msgspec.structs.replace(default, services=services, settings=settings, **more)
+    write_image(build(machine, system=system, pattern_dirs=[resources.PATTERNS]), path)
 
 
 def heard(machine: Booted, count: int, seconds: float = 20) -> list[bytes]:
@@ -54,16 +74,36 @@ def arp(oper: int, sha: bytes, spa: bytes, tpa: bytes) -> bytes:
     return (head + sha + spa + bytes(6) + tpa).ljust(60, b"\0")
 
 
-def test_it_announces_itself_then_sends_all_numbers_in_order(image: Path) -> None:
-    with booted(image, TARGET) as machine:
-        frames = heard(machine, FRAMES + 1)
-        assert machine.wire.receive(0.5) is None
+def judged(frames: list[bytes]) -> None:
+    """What an image says at first: who it is, then every number, in order."""
     assert frames[0] == arp(1, MAC, IP, IP)
     numbers = [int.from_bytes(frame[42:46], "big") for frame in frames[1:]]
     assert numbers == list(range(FRAMES))
     for frame in frames[1:]:
         assert frame[6:12] == MAC and frame[26:34] == IP + bytes([10, 0, 2, 2])
         assert sum(struct.unpack("!10H", frame[14:34])) % 0xFFFF == 0 and len(frame) == 60
+
+
+def test_it_announces_itself_then_sends_all_numbers_in_order(image: Path) -> None:
+    with booted(image, TARGET) as machine:
+        frames = heard(machine, FRAMES + 1)
+        assert machine.wire.receive(0.5) is None
+    judged(frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("idle", [None, "poll"], ids=["asleep where it can", "awake"])
+@pytest.mark.parametrize("card", CARDS)
+def test_every_card_sends_all_that_is_said(card: str, idle: str | None, tmp_path: Path) -> None:
+    device = f"{card},mac={MAC.hex(':')}"
+    path = tmp_path / "x.img"
+    spoken(probed(*CARDS[card], "-device", device), path, idle=idle)
+    with booted(path, CARDS[card], card=device) as machine:
+        frames = heard(machine, FRAMES + 1)
+        assert machine.wire.receive(0.2) is None
+        asked = arp(1, PEER, bytes([10, 0, 2, 2]), IP)
+        assert machine.ask(asked)[20:22] == b"\0\2"  # and it answers as before
+    judged(frames)
 
 
 def test_another_with_our_address_is_told_on_the_consoles(image: Path) -> None:
