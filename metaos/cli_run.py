@@ -16,6 +16,7 @@ from metaos.cli_options import Accel, Json, LatestImage, PatternDirs, Quiet, Tar
 from metaos.errors import Exit, MetaosError
 
 if TYPE_CHECKING:
+    from metaos.boot.run import Wanted
     from metaos.link.image import Image
     from metaos.lower.plan import DevicePlan
 
@@ -89,14 +90,7 @@ def test(
     """Boot an image and ask it every example of its services' patterns."""
     from metaos.boot import run as runner
 
-    wanted = runner.Wanted(
-        image=image or latest_image(),
-        net="wire",
-        capture=pcap,
-        accel=accel,
-        target=target,
-        arguments=qemu_arguments(ctx),
-    )
+    wanted = _wired(ctx, image, accel, target, pcap)
     result = runner.test(
         wanted,
         patterns=cli_build.own_folders(tuple(patterns or ())),
@@ -126,18 +120,10 @@ def boot_chart(
 ) -> None:
     """Boot an image twice, and say what its start costs, part by part."""
     from metaos.boot import chart, chart_text
-    from metaos.boot.run import Wanted
     from metaos.files import replace_text
     from metaos.pattern.patterns import load
 
-    wanted = Wanted(
-        image=image or latest_image(),
-        net="wire",
-        capture=None,
-        accel=accel,
-        target=target,
-        arguments=qemu_arguments(ctx),
-    )
+    wanted = _wired(ctx, image, accel, target)
     made = chart.boot_chart(
         wanted,
         patterns=load(cli_build.pattern_folders(tuple(patterns or ()))),
@@ -150,6 +136,22 @@ def boot_chart(
         console.data_json(made)
     else:
         console.data(chart_text.text(made))
+
+
+def _wired(
+    ctx: typer.Context, image: Path | None, accel: str, target: str | None, pcap: Path | None = None
+) -> Wanted:
+    """A machine whose networks this process is the other end of."""
+    from metaos.boot.run import Wanted
+
+    return Wanted(
+        image=image or latest_image(),
+        net="wire",
+        capture=pcap,
+        accel=accel,
+        target=target,
+        arguments=qemu_arguments(ctx),
+    )
 
 
 def _write_symbols(path: Path, port: int, machine: Path | None, patterns: tuple[Path, ...]) -> None:

@@ -18,7 +18,6 @@ import stat
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from qemu.qmp import QMPClient, QMPError
@@ -68,12 +67,7 @@ class Monitor:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def command(self, name: str, **arguments: object) -> Any:

@@ -23,7 +23,6 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
-from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from qemu.qmp import QMPClient, QMPError
@@ -86,12 +85,7 @@ class Qemu:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

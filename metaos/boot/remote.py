@@ -13,7 +13,6 @@ from __future__ import annotations
 import select
 import socket
 import time
-from types import TracebackType
 
 from metaos.errors import Exit, MetaosError
 
@@ -33,12 +32,7 @@ class Remote:
     def __enter__(self) -> Remote:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.close()
 
     def insert(self, address: int) -> None:

@@ -10,22 +10,22 @@ values, rows their relocations, and a phase follows the place `next`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.fake.device import FakeDevice
 from metaos.fake.emulate import Emulator
+from metaos.fake.load import load, placed
 from metaos.fake.numbers import Misuse
 from metaos.fake.seen import Seen
 from metaos.ir.interpret import Memory, Ports, Ram, Region, run
 from metaos.ir.program import Program
-from metaos.link.parts import PHASES, Fill, Place, shifted
+from metaos.link.parts import PHASES, shifted
 from metaos.lower.lower import Lowered, guard
 from metaos.lower.stepper import CURSOR, NEXT
 from metaos.lower.work import MEMORY, MEMORY_NEEDED
 
-PLACES, WINDOWS, DATA = 0x200000, 0x1000_0000, 0x0800_0000
+WINDOWS, DATA = 0x1000_0000, 0x0800_0000
 """Linear addresses. All lie below 2^30, where their shadows begin."""
 _NEEDED_KIB = 4096
 MAX_TURNS = 20_000
@@ -75,7 +75,7 @@ class Station:
         self.programs = (*lowered.programs, program)
         self.data = (*lowered.data, *tables)
         self.fakes: dict[str, FakeDevice] = {}
-        self.starts = _starts(lowered.places)
+        self.starts = placed(lowered.places)
         regions: dict[str, tuple[int, Region]] = {
             p.name: (self.starts[p.name], Ram(p.size)) for p in lowered.places
         }
@@ -92,30 +92,11 @@ class Station:
             regions, symbols | dict(lowered.sleep.numbers) | {MEMORY_NEEDED: _NEEDED_KIB}
         )
         self.engine: Engine = Interpreter(self.memory, _Ports(self), seen)
-        self._initialise(regions)
-        if emulated:
-            self.engine = Emulator(self.memory, regions, _Ports(self))
-
-    def _initialise(self, regions: Mapping[str, tuple[int, Region]]) -> None:
-        for place in self.lowered.places:
-            for fill in place.fills:
-                self._fill(self.starts[place.name], fill)
-        for datum in self.data:
-            for relocation in datum.relocations:
-                value = self.memory.linear(relocation.symbol) + relocation.addend
-                at = regions[datum.name][0] + relocation.offset
-                self.memory.write(at, 32, value & 0xFFFF_FFFF)
-            table = regions[datum.name][1]
-            assert isinstance(table, Ram)
-            table.writable = False
+        load(self.memory, lowered.places, self.data)
         self.memory.write(self.memory.linear(NEXT), 64, self.roots["guard"])
         self.memory.write(self.memory.linear(MEMORY), 32, _NEEDED_KIB)
-
-    def _fill(self, start: int, fill: Fill) -> None:
-        value = fill.value + (self.memory.linear(fill.symbol) if fill.symbol else 0)
-        for i in range(fill.count):
-            at = start + fill.offset + i * fill.stride
-            self.memory.write(at, 32, value + i * fill.step & 0xFFFF_FFFF)
+        if emulated:
+            self.engine = Emulator(self.memory, regions, _Ports(self))
 
     # ---- the driver's RAM, as a device sees it
 
@@ -238,13 +219,3 @@ class _Ports:
         fakes = self._station.fakes.values()
         if not any(fake.write("", port, width, value) for fake in fakes):
             raise Misuse(f"write of {value:#x} at port {port:#x}: no register is there")
-
-
-def _starts(places: Iterable[Place]) -> dict[str, int]:
-    """An address for each place, with a gap behind each that nothing may touch."""
-    starts, at = {}, PLACES
-    for place in places:
-        at = -(-(at + 16) // max(place.align, 64)) * max(place.align, 64)
-        starts[place.name] = at
-        at += place.size
-    return starts

@@ -99,6 +99,12 @@ class Memory:
         region, offset = self._find(address, width)
         region.write(offset, width, value)
 
+    def lock(self, start: int) -> None:
+        """The RAM that begins at an address is read-only from now on."""
+        region, _ = self._find(start, 8)
+        assert isinstance(region, Ram)
+        region.writable = False
+
     def _find(self, address: int, width: int) -> tuple[Region, int]:
         found = self._at(address, width)
         if found is not None:

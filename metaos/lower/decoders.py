@@ -98,8 +98,7 @@ def layout(function: Function) -> int:
 
 def word(function: Function, at: int) -> int:
     """32 bits of the config bytes, from byte `at` on."""
-    value = int.from_bytes(bytes.fromhex(function.config[2 * at : 2 * at + 8]), "little")
-    return Told(value, (f"functions.{function.address}.config.{at:#04x}.u32",))
+    return Told(function.config_u32(at), (f"functions.{function.address}.config.{at:#04x}.u32",))
 
 
 def _byte(function: Function, bar: Bar) -> int:

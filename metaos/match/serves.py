@@ -222,7 +222,7 @@ class ConfigSpace:
         function = self.functions.get(place & ~0xFF)
         if function is None:
             return FULL
-        return self.written.get(place, config_word(function, place & 0xFC))
+        return self.written.get(place, function.config_u32(place & 0xFC))
 
     def write(self, place: int, value: int) -> None:
         function = self.functions.get(place & ~0xFF)
@@ -241,18 +241,13 @@ def _config_number(address: str) -> int:
     return bus << 16 | device << 11 | function << 8
 
 
-def config_word(function: Function, at: int) -> int:
-    """32 bits of a function's config bytes."""
-    return int.from_bytes(bytes.fromhex(function.config[2 * at : 2 * at + 8]), "little")
-
-
 def _kept(function: Function, index: int, value: int) -> int:
     """What a base address register holds after a write."""
     for bar in function.bars:
         if bar.index == index == ROM:
             return value & (~(bar.size - 1) | 1) & FULL
         if bar.index == index:
-            flags = config_word(function, 0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)
+            flags = function.config_u32(0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)
             return value & ~(bar.size - 1) & FULL | flags
         if bar.index + 1 == index and bar.kind == BarKind.MEM64:
             return value & ~((bar.size - 1) >> 32) & FULL
@@ -335,10 +330,10 @@ def _bars(made: Made, device: str, placed: dict[tuple[str, int], int]) -> list[B
 
 def _decodes(function: Function, bar: Bar) -> bool:
     """Whether firmware left a memory register on. Source: PCI 3.0 §6.2.2, §6.2.5.2."""
-    if not bar.address or not config_word(function, 4) & 2:
+    if not bar.address or not function.config_u32(4) & 2:
         return False
     rom = 0x30 if function.header_type & 0x7F == 0 else 0x38
-    return bar.index != ROM or bool(config_word(function, rom) & 1)
+    return bar.index != ROM or bool(function.config_u32(rom) & 1)
 
 
 def _overlap(start: int, stop: int, bar: Bar) -> bool:
@@ -350,7 +345,7 @@ def _bridges_above(machine: Machine, address: str) -> Iterator[Function]:
     bus = int(address[:2], 16)
     for function in machine.functions:
         if function.header_type & 0x7F == 1 and not domain(function.address):
-            buses = config_word(function, 0x18)
+            buses = function.config_u32(0x18)
             if buses >> 8 & 0xFF <= bus <= buses >> 16 & 0xFF and buses >> 8 & 0xFF:
                 yield function
 

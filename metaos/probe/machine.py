@@ -154,6 +154,10 @@ class Function(Struct, frozen=True, kw_only=True):
     origin: Origin
     name_origin: Origin | None = None
 
+    def config_u32(self, at: int) -> int:
+        """32 bits of the config bytes, from byte `at` on."""
+        return int.from_bytes(bytes.fromhex(self.config[2 * at : 2 * at + 8]), "little")
+
 
 class Legacy(Struct, frozen=True, kw_only=True):
     """A device that no bus announces: `kind` as firmware names it ("com", "lpt")."""

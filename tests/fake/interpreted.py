@@ -10,11 +10,10 @@ initial values, tables their relocations, and a phase follows the `next` place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
+from metaos.fake.load import load, placed
 from metaos.ir.interpret import Memory, Ram, Region, run
 from metaos.ir.program import Program
-from metaos.link.parts import PHASES, Datum, Fill, Place, shifted
+from metaos.link.parts import PHASES, shifted
 from metaos.lower.lower import Lowered, guard
 from metaos.probe.machine import Machine
 from tests.fake.bus import MemoryBus
@@ -22,7 +21,7 @@ from tests.fake.fault import FaultError
 from tests.fake.i8254x import Card
 from tests.fake.world import World
 
-PLACES, WINDOWS, DATA = 0x200000, 0x10000000, 0x80000000
+WINDOWS, DATA = 0x10000000, 0x80000000
 NEEDED_KIB = 4096
 NEXT, MEMORY, MEMORY_NEEDED = "next", "memory_kib", "memory_needed_kib"
 """Names that loader, linker and generated code share (metaos/link/parts.py)."""
@@ -36,7 +35,7 @@ class Interpreted:
         program, tables = guard(lowered, ())
         self.programs = (*lowered.programs, program)
         self.world = World(machine, _LateBus(self), cable=cable)
-        starts = _starts(lowered.places)
+        starts = placed(lowered.places)
         regions: dict[str, tuple[int, Region]] = {
             p.name: (starts[p.name], Ram(p.size)) for p in lowered.places
         }
@@ -53,35 +52,11 @@ class Interpreted:
         symbols |= {shifted(n, b): value >> b for n, value in numbers.items() for b in range(1, 32)}
         known = {MEMORY_NEEDED: NEEDED_KIB, **lowered.sleep.numbers}
         self.memory = Memory(regions, symbols | known)
-        self._initialise(lowered.places, data, regions)
-        self.turns: dict[str, int] = {}
-
-    def _initialise(
-        self,
-        places: Iterable[Place],
-        data: Iterable[Datum],
-        regions: Mapping[str, tuple[int, Region]],
-    ) -> None:
-        for place in places:
-            for fill in place.fills:
-                self._fill(self.memory.linear(place.name), fill)
-        for datum in data:
-            for relocation in datum.relocations:
-                value = self.memory.linear(relocation.symbol) + relocation.addend
-                at = regions[datum.name][0] + relocation.offset
-                self.memory.write(at, 32, value & 0xFFFFFFFF)
-            table = regions[datum.name][1]
-            assert isinstance(table, Ram)
-            table.writable = False
+        load(self.memory, lowered.places, data)
         self.memory.write(self.memory.linear(NEXT), 64, self.roots["guard"])
-        above = [r for r in self.world.machine.memory if r.kind == 1 and r.base == 1 << 20]
+        above = [r for r in machine.memory if r.kind == 1 and r.base == 1 << 20]
         self.memory.write(self.memory.linear(MEMORY), 32, above[0].size >> 10)
-
-    def _fill(self, start: int, fill: Fill) -> None:
-        value = fill.value + (self.memory.linear(fill.symbol) if fill.symbol else 0)
-        for i in range(fill.count):
-            at = start + fill.offset + i * fill.stride
-            self.memory.write(at, 32, value + i * fill.step & 0xFFFFFFFF)
+        self.turns: dict[str, int] = {}
 
     @property
     def card(self) -> Card:
@@ -138,13 +113,3 @@ class _LateBus:
 
     def write(self, address: int, data: bytes) -> None:
         MemoryBus(self._station.memory).write(address, data)
-
-
-def _starts(places: Iterable[Place]) -> dict[str, int]:
-    """An address for each place, with a gap behind each that nothing may touch."""
-    starts, at = {}, PLACES
-    for place in places:
-        at = -(-(at + 16) // max(place.align, 64)) * max(place.align, 64)
-        starts[place.name] = at
-        at += place.size
-    return starts

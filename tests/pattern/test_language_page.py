@@ -84,7 +84,7 @@ def test_what_the_page_tests_passes() -> None:
 
 def test_every_code_is_on_the_page() -> None:
     written = set()
-    for module in (ROOT / "metaos" / "pattern").glob("*.py"):
+    for module in (ROOT / "metaos" / "pattern").rglob("*.py"):
         written |= set(re.findall(r'"(E0\d{3})"', module.read_text("utf-8")))
     listed = set(re.findall(r"^\| (E0\d{3}) \|", PAGE, re.MULTILINE))
     assert listed == written

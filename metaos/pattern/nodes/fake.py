@@ -1,24 +1,18 @@
-"""Lark's tree of `fake` blocks and devices' examples to nodes: a part of `Nodes`."""
+"""Lark's tree of `fake` blocks and of devices' examples to nodes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lark import Token, Transformer, v_args
+from lark import v_args
 
-from metaos.errors import Span
 from metaos.pattern import syntax as s
+from metaos.pattern.nodes.located import LocatedNodes
 
 
 @v_args(meta=True)
-class FakeNodes(Transformer[Token, Any]):
-    """One method a rule, children in the grammar's order."""
-
-    def span(self, meta: Any) -> Span:
-        raise NotImplementedError
-
-    def value(self, token: Token) -> int:
-        raise NotImplementedError
+class FakeNodes(LocatedNodes):
+    """The device itself, as tests need it."""
 
     def has(self, meta: Any, c: list[Any]) -> s.Has:
         return s.Has(c[0], self.value(c[1]), self.span(meta))

@@ -1,0 +1,113 @@
+"""Services: what is done with a frame, what is said unasked, and examples of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metaos.errors import Span
+from metaos.pattern.syntax.declarations import Layout, State
+from metaos.pattern.syntax.expressions import Expr, String
+from metaos.pattern.syntax.trials import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    name: str
+    bits: int
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A field of the answer and its value, read from the received frame.
+
+    With a dot, `sum.checksum`, it is a field of a service below. What states become is said so too.
+    """
+
+    field: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """A frame that a service says unasked, in the first turn in which `when` holds.
+
+    `fields` are its headers', this service's and those below; without `when` they are what
+    any service above says too. `keeps` is what the service's states become when it is said.
+    """
+
+    when: Expr | None
+    fields: tuple[Asked, ...]
+    keeps: tuple[Assignment, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a service's states become once in every `period` nanoseconds."""
+
+    period: int
+    keeps: tuple[Assignment, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question and what must come back.
+
+    `payloads`: lengths in bytes of the random payload, one question each. `changes`
+    override the `ask` values. `cut`: only so many bytes of the frame are sent.
+    `answers` are conditions on the answer's fields (`asked.F` is the question's); none
+    means silence. With `said`, nothing is asked: a frame for which they hold comes unasked,
+    at most so many nanoseconds after the machine has started.
+    """
+
+    title: str
+    payloads: tuple[int, ...]
+    changes: tuple[Asked, ...]
+    cut: int | None
+    answers: tuple[Expr, ...]
+    silence: bool
+    span: Span
+    said: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A guarded rewrite of the frames of `over` for which `where` holds.
+
+    `states` are its own numbers, one of each a card; `keeps` is what they become with each
+    frame that it accepts, and `tell` is a line that the consoles show of it.
+    """
+
+    name: str
+    over: str
+    where: Expr | None
+    layouts: tuple[Layout, ...]
+    header: str
+    constants: tuple[Constant, ...]
+    accept: tuple[Expr, ...]
+    reply: tuple[Assignment, ...]
+    send: Expr | None
+    say: String | None
+    ask: tuple[Asked, ...]
+    examples: tuple[Example, ...]
+    span: Span
+    states: tuple[State, ...] = ()
+    keeps: tuple[Assignment, ...] = ()
+    speak: Speak | None = None
+    tell: String | None = None
+    pulses: tuple[Pulse, ...] = ()
+
+    @property
+    def listens(self) -> bool:
+        """Something is done with the frames that it accepts, answered or not."""
+        return bool(self.keeps) or self.tell is not None
+
+    @property
+    def quiet(self) -> bool:
+        """It answers nothing: it only remembers, tells, or speaks for itself."""
+        own = self.listens or (self.speak is not None and self.speak.when is not None)
+        return own and not self.reply and self.send is None
