@@ -17,17 +17,16 @@ from metaos.emit.features import REGISTERS
 from metaos.ir.text import render
 from metaos.link.image import Image
 from metaos.lower.lower import Lowered
-from metaos.lower.row import FULL, Row
+from metaos.lower.row import Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
+from metaos.match.config_space import ROM, ConfigSpace
 from metaos.match.untold import untold_row
 from metaos.probe.bridge import read_bridge
 from metaos.probe.machine import Bar, BarKind, Function, Machine, domain, unknown_fact
 
 MIB = 1 << 20
-ROM = 6
-"""The index that a machine file gives the expansion ROM's register."""
 UNLIKE = ".unlike"
 TESTS = (".test", UNLIKE)
 """Kinds of rows that may fail."""
@@ -189,69 +188,6 @@ def unspoken(_: Texts, row: Row, wanted: int, found: int) -> str:
     if row.kind.endswith(UNLIKE):
         return f"{where}: found {found:08x}, in a window of the image"
     return f"{where}: expected {wanted:08x}, found {found & row.mask:08x}"
-
-
-class ConfigSpace:
-    """The config space of a machine file's functions, read and written as init's rows do.
-
-    Base address registers keep only the address bits that their size leaves; a place with no
-    function reads as all ones. Source: PCI Local Bus Specification 3.0 §6.2.5.1, §6.1.
-    """
-
-    def __init__(self, machine: Machine) -> None:
-        self.functions = {
-            _config_number(f.address): f for f in machine.functions if not domain(f.address)
-        }
-        self.written: dict[int, int] = {}
-        self.kept: dict[tuple[str, int], int] = {}
-
-    def do(self, row: Row) -> None:
-        """What a row does to the config space, and to what rows keep of it."""
-        state = (row.value.symbol, row.value.value)
-        match row.kind.partition("."):
-            case ("config", _, "write"):
-                self.write(row.place.value, row.value.value)
-            case ("config", _, "put"):
-                self.write(row.place.value, self.kept.get(state, 0))
-            case ("config", _, "keep"):
-                self.kept[state] = self.read(row.place.value)
-            case ("config", _, "keep16"):
-                self.kept[state] = self.read(row.place.value) & 0xFFFF
-
-    def read(self, place: int) -> int:
-        function = self.functions.get(place & ~0xFF)
-        if function is None:
-            return FULL
-        return self.written.get(place, function.config_u32(place & 0xFC))
-
-    def write(self, place: int, value: int) -> None:
-        function = self.functions.get(place & ~0xFF)
-        if function is None:
-            return
-        at = place & 0xFC
-        if at == (0x30 if function.header_type & 0x7F == 0 else 0x38):
-            value = _kept(function, ROM, value & ~0x7FE)
-        elif 0x10 <= at < (0x28 if function.header_type & 0x7F == 0 else 0x18):
-            value = _kept(function, (at - 0x10) // 4, value)
-        self.written[place] = value
-
-
-def _config_number(address: str) -> int:
-    bus, device, function = int(address[:2], 16), int(address[3:5], 16), int(address[6:], 16)
-    return bus << 16 | device << 11 | function << 8
-
-
-def _kept(function: Function, index: int, value: int) -> int:
-    """What a base address register holds after a write."""
-    for bar in function.bars:
-        if bar.index == index == ROM:
-            return value & (~(bar.size - 1) | 1) & FULL
-        if bar.index == index:
-            flags = function.config_u32(0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)
-            return value & ~(bar.size - 1) & FULL | flags
-        if bar.index + 1 == index and bar.kind == BarKind.MEM64:
-            return value & ~((bar.size - 1) >> 32) & FULL
-    return 0
 
 
 # ---- what no row tests ----------------------------------------------------------------

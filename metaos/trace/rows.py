@@ -21,7 +21,8 @@ from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import CURSOR, ConfigAccess, stepped
 from metaos.lower.text import FAULT, FAULT_SIZE, FAULT_WORDS, REPORT, TEXT_SIZE
 from metaos.lower.work import MEMORY
-from metaos.match.serves import ConfigSpace, Made, high_memory, words
+from metaos.match.config_space import ConfigSpace
+from metaos.match.serves import Made, high_memory, words
 from metaos.trace.bench import NO_BITS, Bench, Bits, PortSpace, Register, bench_of
 from metaos.trace.follow import Follower
 from metaos.trace.names import names_of

@@ -11,8 +11,9 @@ import pytest
 
 from metaos import pipeline
 from metaos.match.changes import Kind, changes
+from metaos.match.config_space import ConfigSpace
 from metaos.match.diff import Difference, Meant
-from metaos.match.serves import ConfigSpace, high_memory
+from metaos.match.serves import high_memory
 from metaos.match.system import read_system
 from metaos.probe.header import read_function
 from metaos.probe.machine import Legacy, Machine, Origin, Unknown
