@@ -29,6 +29,7 @@ from metaos.lower.places import (
 from metaos.lower.plan import DevicePlan, plan
 from metaos.lower.platform import (
     feature_row,
+    folded_guards,
     function_guards,
     init_rows,
     memory_rows,
@@ -126,6 +127,7 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     _steady(work, ticks, lines)
     _report(work, ticks)
     _tell_time(work, ticks, telling)
+    guard_rows += folded_guards(work, rows)
     device_places(work, guard_rows)
     service_places(work)
     owned = ports(work)

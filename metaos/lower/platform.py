@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from metaos.emit.target import CpuFeature
 from metaos.link.parts import Window
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
+from metaos.lower.folded import folded, numbers_in
 from metaos.lower.known import fail
 from metaos.lower.plan import DevicePlan
 from metaos.lower.row import FULL, Cell, Row
@@ -18,7 +19,7 @@ from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.match.facts import PortsFact, WindowFact
 from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
-from metaos.probe.machine import Bar, Function, domain
+from metaos.probe.machine import Bar, Function
 from metaos.told import facts_of
 
 MIB = 1 << 20
@@ -142,19 +143,12 @@ def function_guards(work: Work) -> list[Row]:
 
     Sizes come last, since they are read by writing: by then every function is known.
     """
-    rule = next((p for p in work.plans if p.pattern.of(s.Guard)), None)
-    if rule is None:
-        return []
-    functions = tuple(f for f in work.bindings.machine.functions if not domain(f.address))
+    functions = work.functions
     pins = _pins(work)
     rows: list[Row] = []
 
     def add(name: str, address: str, names: Mapping[str, int], **lists: Members) -> None:
-        guard = rule.pattern.named(s.Guard).get(name)
-        if guard is not None:
-            facts = (f"functions.{address}",)
-            at = config_address(address)
-            rows.extend(RowLowering(rule, work.texts, names, lists, at, facts).lower(guard.rows))
+        rows.extend(_guard(work, name, address, names, **lists))
 
     for function in functions:
         add("present", function.address, _identity(function, function.address in pins))
@@ -168,6 +162,31 @@ def function_guards(work: Work) -> list[Row]:
     for one in known:
         add("sized", one.address, {"function.pauses": int(one.pauses)}, sized=one.sized)
     return rows
+
+
+def folded_guards(work: Work, init: Iterable[Row]) -> list[Row]:
+    """What config space must show besides, since the image was made from it.
+
+    All else is lowered by now; `init` are the rows of the start that follows.
+    """
+    words = folded(numbers_in(work, init), work.functions)
+    return [row for a, some in words.items() for row in _guard(work, "folded", a, folded=some)]
+
+
+def _guard(
+    work: Work,
+    name: str,
+    address: str,
+    names: Mapping[str, int] | None = None,
+    **lists: Members,
+) -> list[Row]:
+    """The rows of a guard of the config space's rule, for one function."""
+    rule = next((p for p in work.plans if p.pattern.of(s.Guard)), None)
+    guard = rule.pattern.named(s.Guard).get(name) if rule is not None else None
+    if rule is None or guard is None:
+        return []
+    at, facts = config_address(address), (f"functions.{address}",)
+    return RowLowering(rule, work.texts, names or {}, lists, at, facts).lower(guard.rows)
 
 
 def _identity(function: Function, pin: bool) -> dict[str, int]:

@@ -20,6 +20,7 @@ from metaos.match.sleep import Sleep
 from metaos.pattern import syntax as s
 from metaos.pattern.names import INTERRUPTS_CLASS
 from metaos.pattern.spell import walk
+from metaos.probe.machine import Function, domain
 
 FEMTOSECONDS = 10**15
 """In a second."""
@@ -41,6 +42,11 @@ class Work:
     kept: list[StateAt] = field(default_factory=list)
     """The states of the services, one of each a card that carries them."""
     touched: dict[str, dict[str, set[int]]] = field(default_factory=dict)
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """What the rows of a start can reach by configuration space."""
+        return tuple(f for f in self.bindings.machine.functions if not domain(f.address))
 
     def carriers(self) -> list[DevicePlan]:
         """Devices whose turn offers frames."""

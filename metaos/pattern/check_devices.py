@@ -63,6 +63,7 @@ CONTRACTS: Mapping[str, Mapping[str, Present]] = {
         "guard present": _guards("present"),
         "guard absent": _guards("absent"),
         "guard placed": _guards("placed"),
+        "guard folded": _guards("folded"),
         "guard sized": _guards("sized"),
     },
 }
@@ -81,7 +82,7 @@ BELONGS: Mapping[type, tuple[str, str]] = {
 SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config"}
 """Sequences that are run, and the only class that has each; "" for all."""
 
-GUARDS = ("present", "absent", "placed", "sized")
+GUARDS = ("present", "absent", "placed", "folded", "sized")
 
 
 # ---- the class's contract -----------------------------------------------------------------

@@ -200,6 +200,9 @@ ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1)})
 WORD_INDEX = Num(4, 11, built=True)
 """Which 32 bits of a configuration header, counted from 0x10."""
 
+MORE_INDEX = Num(6, 48, built=True)
+"""Which 32 bits behind a configuration header, counted from 0x40."""
+
 MESSAGE = Names(
     "message",
     {"signal": fact(1), "table": fact(1), "wide": fact(1), "at": Num(6, 44, built=True)},
@@ -223,6 +226,7 @@ LISTS: Mapping[str, Names] = {
         "sized", {"at": WORD_INDEX, "ones": fact(32), "mask": fact(32), "value": fact(32)}
     ),
     "apart": Names("apart", {"at": WORD_INDEX, "mask": fact(32), "value": fact(32)}),
+    "folded": Names("folded", {"at": MORE_INDEX, "mask": fact(32), "value": fact(32)}),
 }
 """What `each NAME` goes through, and what `NAME` has inside."""
 

@@ -179,6 +179,26 @@ def test_a_window_over_anothers_is_found() -> None:
     assert [x.by for x in compared(machine(), off).obstacles] == ["guard"]
 
 
+@pytest.mark.parametrize(
+    ("at", "flips", "folded"),
+    [
+        (0x48, 0x1000, True),  # where the capability says that the common registers are
+        (0x80, 0x2000, True),  # those of the device
+        (0x98, 0x0001, True),  # the id of MSI-X
+        (0x9C, 0x1000, True),  # where its table is
+        (0x98, 0x80000000, False),  # whether it is on: init says that itself
+        (0x54, 0x1000, False),  # a capability that the pattern does not ask
+    ],
+)
+def test_what_was_taken_from_a_capability_is_looked_at(at: int, flips: int, folded: bool) -> None:
+    made = machine("pc-virtio")
+    (card,) = (f for f in made.functions if f.address == CARD)
+    other = patched(made, CARD, {at: card.config_u32(at) ^ flips})
+    found = compared(made, other).obstacles
+    said = [x for x in found if x.text.startswith(f"{CARD} register {at:02x}: expected ")]
+    assert [x.by for x in said] == ["guard"] * folded
+
+
 def test_a_window_beyond_a_bridge_is_found() -> None:
     bare = machine("pc-bare")
     bridge = next(f for f in bare.functions if f.address == "01:00.0")
