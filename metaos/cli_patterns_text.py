@@ -34,6 +34,7 @@ def patterns_data(patterns: Patterns) -> dict[str, Any]:
                 **_place(service.span.file, service.span.line, patterns),
             }
             for service in patterns.services.values()
+            if not service.model
         ],
         "replaced": list(patterns.replacements()),
     }

@@ -49,12 +49,14 @@ Control = Callable[[int], Question]
 """The n-th control: the same question each time, with another payload."""
 
 
-def given_of(machine: ipaddress.IPv4Interface, mac: int) -> dict[str, Value]:
+def given_of(machine: ipaddress.IPv4Interface, mac: int, gateway: int = 0) -> dict[str, Value]:
     """What patterns may call `my` and `peer`: the machine's addresses and ours."""
     hosts = (host for host in machine.network.hosts() if host != machine.ip)
     return {
         "my.ip": Value(int(machine.ip), 32),
         "my.mac": Value(mac, 48),
+        "my.mask": Value(int(machine.netmask), 32),
+        "my.gateway": Value(gateway, 32),
         "peer.ip": Value(int(next(hosts)), 32),
         "peer.mac": Value(_PEER_MAC, 48),
     }
@@ -223,14 +225,20 @@ def _verdict(service: str, question: str, expected: str, detail: str, start: flo
 
 
 def with_parents(names: Sequence[str], services: Mapping[str, syntax.Service]) -> tuple[str, ...]:
-    """`names` and the services below each, every one once, the lower first."""
-    found: list[str] = []
+    """`names`, the services below each and those that it has of its own, every one once.
+
+    What is below or its own comes before a service.
+    """
+    found: dict[str, None] = {}
+
+    def add(name: str, way: tuple[str, ...]) -> None:
+        if name in services and name not in way and name not in found:
+            for other in (services[name].over, *services[name].used):
+                add(other, (*way, name))
+            found[name] = None
+
     for name in names:
-        way: list[str] = []
-        while name in services and name not in way:
-            way.append(name)
-            name = services[name].over
-        found += [n for n in reversed(way) if n not in found]
+        add(name, ())
     return tuple(found)
 
 

@@ -159,6 +159,8 @@ class View:
                 return _bits(self._value(of), at, at, expression.span)
             case syntax.Call(function="sum16", arguments=arguments):
                 return sum16([self.evaluate(argument) for argument in arguments])
+            case syntax.Call(function="select", arguments=(condition, left, right)):
+                return self.evaluate(left if self._integer(condition) else right)
             case syntax.Call(function=name):
                 raise _wrong(f"'{name}' has no meaning in a question", expression.span)
         raise _wrong("this has no meaning in a question", expression.span)
@@ -194,6 +196,9 @@ class View:
                 return Value(len(stretch))
             if len(rest) == 1:
                 return stretch
+        constant = next((x for x in layer.service.constants if (x.name,) == rest), None)
+        if constant is not None:
+            return Value(self._integer(constant.value), constant.bits)
         field = layer.layout.field(rest[0]) if layer.layout and len(rest) == 1 else None
         if field is None:
             fields = [f.name for f in layer.layout.fields] if layer.layout else []

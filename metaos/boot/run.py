@@ -15,9 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -39,6 +39,9 @@ from metaos.errors import Exit, MetaosError
 from metaos.link.image import Image, read_image
 from metaos.match.cards import Role, roles
 from metaos.match.system import System
+
+if TYPE_CHECKING:
+    from metaos.pattern.patterns import Patterns
 
 _SERIAL = "metaos-serial"
 _BUFFER = 1 << 16
@@ -158,7 +161,8 @@ def test(
         serial = f"file,path={network.quote(said)}"
         with Qemu(qemu_command(connected, wanted, accel, serial=serial)) as vm:
             progress("waiting for the machine to boot")
-            verdicts = tuple(_verdicts(vm, wires, served, patterns, seed, boot_seconds))
+            known = _patterns(patterns, _system(image, wanted.image))
+            verdicts = tuple(_verdicts(vm, wires, served, known, seed, boot_seconds))
             words = vm.stderr.strip()
         text = said.read_bytes().decode("utf-8", "replace") if said.exists() else ""
     return Result(
@@ -170,19 +174,25 @@ def test(
     )
 
 
+def _patterns(folders: Sequence[Path], system: System) -> Patterns:
+    """The patterns, with the constants of services as the system sets them."""
+    from metaos import resources
+    from metaos.match.bind import settled
+    from metaos.pattern.patterns import load
+
+    loaded = load([resources.PATTERNS, *folders])
+    return replace(loaded, services=settled(loaded.services, system))
+
+
 def _verdicts(
     vm: Qemu,
     wires: Sequence[network.Wire],
     served: Sequence[Role],
-    patterns: Sequence[Path],
+    loaded: Patterns,
     seed: int,
     boot_seconds: float,
 ) -> Iterator[Verdict]:
     """Ask every card on its own wire, one after the other; all stay connected."""
-    from metaos import resources
-    from metaos.pattern.patterns import load
-
-    loaded = load([resources.PATTERNS, *patterns])
     waiting = [f"{role.card} by '{role.giver}'" for role in served if role.giver]
     if waiting:
         raise MetaosError(
@@ -206,7 +216,7 @@ def _verdicts(
         address = found.card_address(vm.hmp("info network"), wire.netdev)
         if address is None:
             raise MetaosError("QEMU does not say which address the network card has")
-        given = given_of(role.interface, address)
+        given = given_of(role.interface, address, role.gateway)
         known = role.services, loaded.services, loaded.layouts, given
         questions, control = plan(*known, seed=seed)
         left = max(min(ANSWER_SECONDS, boot_seconds), end - time.monotonic())

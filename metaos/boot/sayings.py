@@ -14,6 +14,7 @@ from typing import Protocol
 
 from metaos.boot.frames import Chain, Given, TooShortError, Value, View, chain_of
 from metaos.pattern import syntax
+from metaos.pattern.spell import walk
 
 _NANO = 1_000_000_000
 
@@ -67,7 +68,7 @@ def sayings_of(
     wheres = tuple(
         (index - 1, layer.service.where)
         for index, layer in enumerate(chain.layers)
-        if layer.service.where is not None
+        if layer.service.where is not None and not _said_otherwise(chain, index)
     )
     return tuple(
         Saying(
@@ -81,6 +82,14 @@ def sayings_of(
         for example in services[name].examples
         if example.said is not None
     )
+
+
+def _said_otherwise(chain: Chain, index: int) -> bool:
+    """Whether what a service says has another number where its `where` looks at what comes."""
+    service = chain.layers[index].service
+    said = {asked.path for asked in service.speak.fields} if service.speak is not None else set()
+    below = tuple(service.over.split("."))
+    return any((*below, x.text) in said for x in walk(service.where) if isinstance(x, syntax.Name))
 
 
 class Listening:

@@ -106,7 +106,11 @@ class Watched:
         services, layouts = asked.patterns.services, asked.patterns.layouts
         try:
             _, control = plan(
-                role.services, services, layouts, given_of(role.interface, address), seed=0
+                role.services,
+                services,
+                layouts,
+                given_of(role.interface, address, role.gateway),
+                seed=0,
             )
         except MetaosError:  # no service of it answers
             return None

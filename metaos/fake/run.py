@@ -54,7 +54,8 @@ def located(wanted: str, folders: Sequence[Path]) -> tuple[tuple[Path, ...], str
 
 def _wanted(patterns: Patterns, wanted: str) -> set[str]:
     """Names of the rules that are meant; of a family, its members."""
-    every = {*patterns.devices, *patterns.services}
+    made = {name for name, service in patterns.services.items() if service.model}
+    every = {*patterns.devices, *patterns.services} - made
     if not wanted:
         return every
     file = Path(wanted).as_posix()

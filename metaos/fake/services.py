@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metaos.boot.acceptance import given_of
+from metaos.boot.acceptance import given_of, with_parents
+from metaos.boot.frames import Value
 from metaos.boot.questions import Question, asking, judge, questions_of, sizes
 from metaos.boot.sayings import Saying, sayings_of
 from metaos.errors import MetaosError, Span
@@ -21,14 +22,16 @@ from metaos.ir.build import Builder
 from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ram, Region
 from metaos.ir.program import Program
+from metaos.lower.clock import BEGUN, EVERY, NOW, Ticks
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.services import Services
 from metaos.lower.values import Frame
-from metaos.match.bind import FRAME
 from metaos.pattern import syntax as s
 
 _ROOM = 1 << 16
-_PLACES = {"frame": _ROOM, "length": 8, "gate": 8, "answered": 8, "sent": 8, "mac": 8}
+_PLACES = {"frame": _ROOM, "length": 8, "gate": 8, "answered": 8, "sent": 8, "mac": 8, NOW: 8}
+_TICKS = Ticks(0, 32, 32, 1_000_000_000)
+"""A clock that nobody reads: at NOW it is always the start."""
 _FIRST, _APART = 0x20_0000, 0x2_0000
 
 
@@ -79,16 +82,22 @@ def _reach(what: str, spans: list[Span], reached: set[tuple[str, int]]) -> Reach
 
 
 def _chain(service: s.Service, bench: Bench) -> tuple[s.Service, ...]:
-    """The service and those below it, the lowest first."""
-    chain = [service]
-    while chain[0].over != FRAME:
-        chain.insert(0, bench.patterns.services[chain[0].over])
-    return tuple(chain)
+    """The service, those below it and those that it has of its own; what is below comes first."""
+    known = bench.patterns.services
+    return tuple(known[name] for name in with_parents([service.name], known))
+
+
+def _given(bench: Bench) -> dict[str, Value]:
+    """Who the machine and its peer are, which is the gateway too."""
+    peer = given_of(bench.system.interface, MAC)["peer.ip"].number
+    return given_of(bench.system.interface, MAC, peer)
 
 
 def _splice(service: s.Service, bench: Bench) -> Services:
-    ip = int(bench.system.interface.ip)
-    return Services(_chain(service, bench), bench.patterns.layouts, Mine(ip, "mac"))
+    interface = bench.system.interface
+    gateway = _given(bench)["my.gateway"].number
+    mine = Mine(int(interface.ip), "mac", mask=int(interface.netmask), gateway=gateway)
+    return Services(_chain(service, bench), bench.patterns.layouts, mine, None, _TICKS)
 
 
 def _speaking(service: s.Service, bench: Bench) -> Program:
@@ -119,9 +128,13 @@ def _program(service: s.Service, bench: Bench) -> Program:
     return program
 
 
-def _engine(states: tuple[StateAt, ...], name: str, seen: Seen) -> tuple[Engine, dict[str, int]]:
+def _engine(
+    states: tuple[StateAt, ...], program: Program, name: str, seen: Seen
+) -> tuple[Engine, dict[str, int]]:
     """What runs a program over a frame, and where its places are; states begin as they say."""
     places = _PLACES | {at.symbol: 8 for at in states}
+    used = (op.address.symbol for op in program.ops if op.address is not None)
+    places |= {symbol: 8 for symbol in used if EVERY in symbol}
     starts = {place: _FIRST + n * _APART for n, place in enumerate(places)}
     regions: dict[str, tuple[int, Region]] = {p: (starts[p], Ram(n)) for p, n in places.items()}
     memory = Memory(regions)
@@ -131,14 +144,15 @@ def _engine(states: tuple[StateAt, ...], name: str, seen: Seen) -> tuple[Engine,
     for at in states:
         if isinstance(at.node.initial, s.Number):
             engine.write(starts[at.symbol], at.node.initial.value.to_bytes(8, "little"))
+    engine.write(starts[NOW], BEGUN.to_bytes(8, "little"))
     return engine, starts
 
 
 def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterator[Outcome]:
     program = _program(service, bench)
-    engine, starts = _engine(_splice(service, bench).states(), name, seen)
+    engine, starts = _engine(_splice(service, bench).states(), program, name, seen)
     engine.write(starts["mac"], MAC.to_bytes(6, "big"))
-    given = given_of(bench.system.interface, MAC)
+    given = _given(bench)
     layouts = dict(bench.patterns.layouts)
     questions = questions_of(service.name, bench.patterns.services, layouts, given, seed=SEED)
     spans = [e.span for e in asking(service) for _ in sizes(e)]
@@ -150,8 +164,13 @@ def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterat
         except MetaosError as error:
             wrong = error
         yield outcome(question.name, span, name, wrong)
+    engine, starts = _engine(_splice(service, bench).states(), program, name, seen)
+    engine.write(starts["mac"], MAC.to_bytes(6, "big"))
     sayings = sayings_of(service.name, bench.patterns.services, layouts, given)
     unasked = (e for e in service.examples if e.said is not None)
+    for used in service.used if sayings else ():  # what it waits for comes
+        for question in questions_of(used, bench.patterns.services, layouts, given, seed=SEED):
+            _wrong(engine, starts, program, question)
     for saying, example in zip(sayings, unasked, strict=True):
         problem = _unsaid(engine, starts, _speaking(service, bench), saying)
         wrong = MetaosError(problem) if problem else None

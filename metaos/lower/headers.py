@@ -12,7 +12,7 @@ from metaos.lower.clock import Ticks
 from metaos.lower.known import fail
 from metaos.lower.values import KINDS, Frame
 from metaos.pattern import syntax as s
-from metaos.pattern.arithmetic import OPERATIONS
+from metaos.pattern.arithmetic import COMPARISONS, OPERATIONS
 from metaos.pattern.spell import dotted, walk
 
 
@@ -40,14 +40,21 @@ class Mine:
 
     `unit` is the MAC itself, little-endian as it lies in memory, where it is folded. `card`
     is whose services these are, which the symbols of their states begin with. Where the network
-    gives the address, it is what is `held` there.
+    gives numbers, `ip` among them, each is what is `held` by its name.
     """
 
     ip: int
     mac: str
     unit: int | None = None
     card: str = ""
-    held: StateAt | None = None
+    mask: int = 0
+    gateway: int = 0
+    held: Mapping[str, StateAt] = field(default_factory=dict)
+
+    def known(self, name: str) -> int | None:
+        """A number that is known when the image is built."""
+        numbers = {"ip": self.ip, "mask": self.mask, "gateway": self.gateway}
+        return None if name in self.held else numbers.get(name)
 
     def symbol(self, service: s.Service, state: str) -> str:
         """The linker's name of a service's state."""
@@ -117,6 +124,9 @@ class Given:
     ticks: Ticks | None = None
 
 
+_KNOWN: Mapping[str, Callable[[int, int], int]] = {**OPERATIONS, **COMPARISONS}
+
+
 class Headers:
     """Finds and loads header fields of one offered frame."""
 
@@ -147,15 +157,18 @@ class Headers:
         match expression:
             case s.Number(value=value):
                 return value
-            case s.Member(of=s.Name(text="my"), name="ip"):
-                return self.given.mine.ip if self.given.mine.held is None else None
+            case s.Member(of=s.Name(text="my"), name=name):
+                return self.given.mine.known(name)
             case s.Name(text=text) if text in (own := {c.name: c for c in node.service.constants}):
                 return self.constant(node, own[text].value)
-            case s.Binary(operator=operator) if operator in OPERATIONS:
+            case s.Binary(operator=operator) if operator in _KNOWN:
                 left, right = (self.constant(node, x) for x in (expression.left, expression.right))
                 if left is None or right is None:
                     return None
-                return OPERATIONS[operator](left, right)
+                return _KNOWN[operator](left, right)
+            case s.Call(function="select", arguments=(condition, left, right)):
+                test = self.constant(node, condition)
+                return None if test is None else self.constant(node, left if test else right)
         at = self.find(node, expression)
         if at is not None:
             return next((n.constants[at.key] for n in node.up() if at.key in n.constants), None)
@@ -264,8 +277,9 @@ class Headers:
             return self.b.resize(self.read(state), bits)
         if dotted(expression) == "my.mac":
             return self.b.resize(self.mac(), bits)
-        if dotted(expression) == "my.ip" and self.given.mine.held is not None:
-            return self.b.resize(self.read(self.given.mine.held), bits)
+        whose, _, what = dotted(expression).rpartition(".")
+        if whose == "my" and what in self.given.mine.held:
+            return self.b.resize(self.read(self.given.mine.held[what]), bits)
         return self.worked_out(node, expression, bits)
 
     def worked_out(self, node: Node, expression: s.Expr, bits: int) -> Op:

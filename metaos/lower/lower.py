@@ -219,23 +219,32 @@ def card_services(
         mac = device.folded.get("mac")
         carried = carried_by(role, bindings.services)
         mine = Mine(ip, device.symbol("mac"), mac, device.address)
+        mask = Told(int(role.interface.netmask), ip.facts)
+        mine = replace(mine, mask=mask, gateway=role.gateway)
         mine = replace(mine, held=_held(mine, role, carried))
         tell = lines.teller(device.address) if lines is not None else None
         yield device, Services(carried, bindings.patterns.layouts, mine, tell, ticks)
 
 
-def _held(mine: Mine, role: Role, carried: Sequence[s.Service]) -> StateAt | None:
-    """Where a card keeps the address that the network gives it."""
-    for service in carried:
-        for state in service.states:
-            if (service.name, state.name) == (role.giver, "address"):
-                return StateAt(mine.symbol(service, state.name), state, mine.card)
-    return None
+_HELD = {"address": "ip", "mask": "mask", "gateway": "gateway"}
+"""States of a service that is given an address, and how services call them of `my`."""
+
+
+def _held(mine: Mine, role: Role, carried: Sequence[s.Service]) -> dict[str, StateAt]:
+    """Where a card keeps the numbers that the network gives it."""
+    return {
+        _HELD[state.name]: StateAt(mine.symbol(service, state.name), state, mine.card)
+        for service in carried
+        for state in service.states
+        if service.name == role.giver and state.name in _HELD
+    }
 
 
 def _lines(work: Work) -> Lines | None:
     carried = list(card_services(work.bindings, work.carriers()))
     demand_grants(carried)
+    for _, own in carried:
+        own.demand()
     system = work.bindings.system
     cursors = tuple(x.symbol("banner.at") for x in work.consoles())
     return lines_of(carried, cursors, system, work.bindings.services)

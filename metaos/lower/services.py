@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from metaos.errors import Span
+from metaos.errors import MetaosError, Problem, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import SHADOW, Op
 from metaos.lower.accept import Accept
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import EVERY, Ticks, due
-from metaos.lower.headers import FieldAt, Given, Mine, Node, StateAt
+from metaos.lower.headers import FieldAt, Given, Headers, Mine, Node, StateAt
 from metaos.lower.known import fail
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
 from metaos.lower.speak import Speaking, speakers
@@ -46,6 +46,20 @@ class Services:
         """Whether one of them says something unasked."""
         return bool(speakers(self.given.services))
 
+    def demand(self) -> None:
+        """Refuse what a service demands, where it is known not to be so."""
+        builder = Builder(self.given.mine.card, "steady")
+        headers = Headers(self.given, builder, _nowhere(builder))
+        problems = [
+            Problem("E0407", f"{service.name}: {demand.message}", demand.span)
+            for service in self.given.services
+            for demand in service.demands
+            if headers.constant(Node(service, None, None, 0, 0, Bounds()), demand.condition) == 0
+        ]
+        if problems:
+            text = f"what {self.given.mine.card} is to do cannot be done"
+            raise MetaosError(text, problems=problems)
+
     def states(self) -> tuple[StateAt, ...]:
         """All states of the services."""
         mine = self.given.mine
@@ -57,12 +71,16 @@ class Services:
 
     def wants(self, builder: Builder) -> Op:
         """Whether one of them wants to, as one bit."""
-        nowhere = Frame(builder.const(0, 64), builder.const(0, 32), builder.const(0, 64))
-        return Speaking(self.given, builder, nowhere).wants()
+        return Speaking(self.given, builder, _nowhere(builder)).wants()
 
     def speak(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
         """Room for a frame, to the gate of one that is said and its length."""
         return Speaking(self.given, builder, frame).run()
+
+
+def _nowhere(builder: Builder) -> Frame:
+    """A frame for what asks for no frame."""
+    return Frame(builder.const(0, 64), builder.const(0, 32), builder.const(0, 64))
 
 
 class _Splice(Accept):

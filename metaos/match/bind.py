@@ -366,6 +366,8 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
             )
         if service.over not in roots:
             add(service.over)
+        for used in service.used:
+            add(used)
         wanted[name] = service
 
     for name in system.every_service:
@@ -378,7 +380,7 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
             f"system '{system.name}': '{system.giver}' is given no address",
             hint="a service that is has 'state address : u32'",
         )
-    return tuple(_set(service, system) for service in wanted.values())
+    return tuple(settled(wanted, system).values())
 
 
 def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
@@ -404,17 +406,23 @@ def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
         raise MetaosError(f"system '{system.name}' does not fit its services", problems=problems)
 
 
+def settled(services: Mapping[str, s.Service], system: System) -> dict[str, s.Service]:
+    """The services with the constants that the system gives other numbers."""
+    return {name: _set(service, system) for name, service in services.items()}
+
+
 def _set(service: s.Service, system: System) -> s.Service:
-    """The service with the constants that the system gives other numbers."""
-    table = system.settings.get(service.name, {})
-    constants: list[s.Constant] = []
-    for one in service.constants:
-        if one.name in table:
-            fact = f"system.settings.{service.name}.{one.name}"
-            number = s.Number(Told(setting_value(table[one.name]), (fact,)), one.span)
-            one = replace(one, value=number)
-        constants.append(one)
-    return replace(service, constants=tuple(constants)) if table else service
+    """A service with its constants settled, those that its user gives it too."""
+    table = {(service.name, x): x for x in system.settings.get(service.name, {})}
+    user = service.name.rpartition(".")[0]
+    table |= {(user, x): own for own, x in service.given if x in system.settings.get(user, {})}
+    found: dict[str, s.Number] = {}
+    for (name, key), own in table.items():
+        value = Told(setting_value(system.settings[name][key]), (f"system.settings.{name}.{key}",))
+        span = next(x.span for x in service.constants if x.name == own)
+        found[own] = s.Number(value, span)
+    constants = (replace(x, value=found.get(x.name, x.value)) for x in service.constants)
+    return replace(service, constants=tuple(constants)) if found else service
 
 
 def demand_needed(bindings: Bindings) -> None:

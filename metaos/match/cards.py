@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from metaos.errors import MetaosError, Problem, did_you_mean
 from metaos.match.system import System
 from metaos.pattern.syntax import Service
+from metaos.told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Role:
     services: tuple[str, ...]
     giver: str = ""
     """The service that is given the address, where the system file does not say it."""
+    gateway: int = 0
+    """Who takes what leaves the network, an address of it; 0 where nobody does, or `giver` says."""
 
 
 def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
@@ -47,10 +50,32 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
         services = system.services if own is None or own.services is None else own.services
         giver = "" if own and own.address else system.giver
         more = (giver,) if giver and giver not in services else ()
-        found.append(Role(card, interface, (*services, *more), giver))
+        gateway, wrong = _gateway(system, card, interface)
+        problems += wrong
+        found.append(Role(card, interface, (*services, *more), giver, gateway))
     if problems:
         raise MetaosError(f"system '{system.name}' does not fit this machine", problems=problems)
     return tuple(found)
+
+
+def _gateway(
+    system: System, card: str, interface: ipaddress.IPv4Interface
+) -> tuple[int, list[Problem]]:
+    """Who takes what leaves a card's network: as the card says, or the system of its network."""
+    own = system.cards.get(card)
+    named = own.gateway if own is not None and own.gateway else None
+    text = named or ("" if system.giver else system.gateway)
+    fact = f"system.cards.{card}.gateway" if named else "system.gateway"
+    if not text:
+        return 0, []
+    address = ipaddress.IPv4Address(text)
+    if address in interface.network and address != interface.ip:
+        return Told(int(address), (fact,)), []
+    if named is None and own is not None and own.address:  # another network than the system's
+        return 0, []
+    where = f"no other host of {interface.network}, where {card} is"
+    hint = "a gateway is reached without one: name its address in the card's own network"
+    return 0, [Problem("E0309", f"the gateway {text} is {where}", hint=hint)]
 
 
 def address_fact(system: System, card: str) -> str:
@@ -68,9 +93,12 @@ def carried_by(role: Role, services: Sequence[Service]) -> tuple[Service, ...]:
     named = {service.name: service for service in services}
     wanted: set[str] = set()
     for name in role.services:
-        while name in named and name not in wanted:
-            wanted.add(name)
-            name = named[name].over
+        way = [name]
+        while way:
+            name = way.pop()
+            if name in named and name not in wanted:
+                wanted.add(name)
+                way += [named[name].over, *named[name].used]
     carried = tuple(x for x in services if x.name in wanted and x.say is None)
     if not carried:
         raise MetaosError(

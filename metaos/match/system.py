@@ -32,6 +32,7 @@ Interface = Annotated[
     str,
     msgspec.Meta(description="address/prefix, as 10.0.2.15/24; or a service that is given one"),
 ]
+Gateway = Annotated[str, msgspec.Meta(description="an address of the card's network, as 10.0.2.2")]
 GIVEN = "10.0.2.15/24"
 """What QEMU's own network gives to the first that asks it for an address."""
 _CARD = r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
@@ -49,6 +50,7 @@ class Card(
     """What one network card is to do, where that is not what the system says."""
 
     address: Interface | None = None
+    gateway: Gateway | None = None
     services: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
 
 
@@ -60,6 +62,7 @@ class System(
     `address` is the first network card's, with its prefix length, or the name of a service that
     is given one by the network, on each card; the card with number n
     (from 0, in the machine's order) has this address + n, unless `cards` gives it its own.
+    `gateway` is who takes what a service sends out of its card's network.
     `services` are names of patterns, in the file's order. With `idle` "halt" the processor sleeps
     until a device interrupts it, with "poll" it never does; without, it sleeps where
     every card can wake it. The keys of `cards` are PCI addresses, bus:device.function in
@@ -70,6 +73,7 @@ class System(
     name: Name
     address: Interface
     services: tuple[Name, ...]
+    gateway: Gateway | None = None
     idle: Literal["halt", "poll"] | None = None
     cards: dict[CardAddress, Card] = {}
     settings: dict[Name, dict[str, Setting]] = {}
@@ -208,6 +212,8 @@ def _refusal(key: str, value: Any, top: bool) -> str:
     """What the type alone cannot say of `value`; empty if nothing is wrong."""
     if key == "address" and not (top and re.fullmatch(_GIVER, value)):
         return _address_refusal(value)
+    if key == "gateway" and (wrong := _no_setting(value)):
+        return f"'{value}' {wrong}"
     if key == "services":
         twice = sorted({name for name in value if value.count(name) > 1})
         return f"named twice: {', '.join(twice)}" if twice else ""

@@ -61,7 +61,10 @@ def names_once(file: s.File, report: Report) -> None:
         _once(_declared(scope), "name", report)
         _once(_sequences(scope), "sequence", report)
     for service in file.services:
-        _once(((x.name, x.span) for x in service.constants), "constant", report)
+        called = [(x.name, x.span) for x in service.constants]
+        called += [(x.name, x.span) for x in service.named]
+        called += [(x.name, x.span) for x in service.uses]
+        _once(called, "name", report)
         _once(((x.name, x.span) for x in service.layouts), "layout", report)
     for block in _blocks(file):
         for register in block.registers:

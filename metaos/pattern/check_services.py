@@ -30,7 +30,7 @@ def check(patterns: Patterns, report: Report) -> None:
     """Check all services."""
     roots = {c.over for c in patterns.classes.values() if c.over}
     for service in patterns.services.values():
-        if _parent_known(service, patterns, roots, report):
+        if not service.model and _parent_known(service, patterns, roots, report):
             _Service(service, patterns, report).run()
     _siblings(patterns, report)
 
@@ -83,6 +83,12 @@ class _Service:
         for constant in service.constants:
             self.typer({}).fits(constant.value, constant.bits, constant.name)
         typer = self.typer(own)
+        for one in service.named:
+            typer.number(one.value)
+        for demand in service.demands:
+            typer.condition(demand.condition)
+        for use in service.uses:
+            self.use(use)
         for condition in service.accept:
             typer.condition(condition)
         self.kept(service.keeps, typer)
@@ -97,6 +103,13 @@ class _Service:
         if service.send is not None:
             typer.fits(service.send, 16, "send")
         self.questions(own)
+
+    def use(self, use: s.Use) -> None:
+        """The numbers that a service of its own is given."""
+        own = {x.name: k.number(min(64, x.bits)) for x in self.service.constants}
+        wanted = self.patterns.services[f"{self.service.name}.{use.name}"].constants
+        for argument, constant in zip(use.arguments, wanted, strict=True):
+            self.typer(own).fits(argument, constant.bits, constant.name)
 
     def typer(self, names: Mapping[str, k.Kind]) -> Typer:
         return Typer(names, self.report)
@@ -115,6 +128,9 @@ class _Service:
         odd: list[Any] = [*service.states, *service.accept, *service.keeps, *service.reply]
         odd += [
             *service.pulses,
+            *service.named,
+            *service.uses,
+            *service.demands,
             *([service.speak] if service.speak else []),
             *service.ask,
             *service.examples,
@@ -169,6 +185,8 @@ class _Service:
         names: dict[str, k.Kind] = {"my": k.MY, "frame": k.Stretch("frame")}
         for other in reversed(list(self.up(service))):
             _nest(names, other.name, self.parts(other))
+        for used in service.used:
+            _nest(names, used, self.parts(self.patterns.services[used]))
         nearest = next((x for x in self.up(service) if x.header), None)
         names |= self.parts(nearest) if nearest is not None else {}
         for constant in service.constants:
@@ -320,7 +338,7 @@ def _siblings(patterns: Patterns, report: Report) -> None:
     """Of two services over the same one, at most one can want a frame."""
     by_parent: dict[str, list[s.Service]] = {}
     for service in patterns.services.values():
-        if service.over not in patterns.classes:
+        if service.over not in patterns.classes and not service.model:
             by_parent.setdefault(service.over, []).append(service)
     for parent, services in by_parent.items():
         wanted = [(x, demands(x.where)) for x in services]

@@ -249,5 +249,6 @@ NOW = "now"
 """In an example of a clock: its ticks since the start, as an image has them."""
 
 HOST = {"ip": number(32), "mac": number(48)}
-MY, PEER = Names("my", HOST), Names("peer", HOST)
+MY = Names("my", {**HOST, "mask": number(32), "gateway": number(32)})
+PEER = Names("peer", HOST)
 """The machine's own addresses, and those of who asks it."""

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.pattern import syntax as s
+from metaos.pattern import uses
 from metaos.pattern.parse import parse
 from metaos.pattern.parts import expand
 from metaos.resources import PATTERNS
@@ -192,7 +193,7 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
     classes = collect("class", (c for f in files for c in f.classes))
     raw = collect("device", (d for f in files for d in f.devices))
     layouts = collect("layout", (x for f in files for x in f.layouts))
-    services = collect("service", (x for f in files for x in f.services))
+    services = uses.expand(collect("service", (x for f in files for x in f.services)), say)
     devices: dict[str, Pattern] = {}
     for device in raw.values():
         chain = _ancestry(device, raw, classes, say, near)

@@ -77,7 +77,7 @@ def check_cited(image: Image) -> Iterator[Violation]:
 def foreign(bindings: Bindings) -> tuple[Word, ...]:
     """The words of all patterns and services that the image has no use for."""
     served = {binding.pattern.name for binding in bindings.bindings}
-    wanted = {service.name for service in bindings.services}
+    wanted = {name for service in bindings.services for name in (service.name, service.model)}
     patterns = bindings.patterns
     present: list[Word] = []
     absent: list[Word] = []

@@ -310,6 +310,7 @@ FAULTS += [
         "turn",
         "  a[0] <- 1",
     ),
+    service("E0407", "root: never", "constant n : u8 = 3", 'demand n == 4 else "never"', "send 60"),
     service(
         "E0479",
         "00:03.0 carries 'root', and 'card' grants no frame",

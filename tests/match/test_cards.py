@@ -1,6 +1,9 @@
 """What each card of a machine is to do: counted, by the system file, and every refusal."""
 
+import ipaddress
+
 import pytest
+from msgspec.structs import replace
 
 from metaos import resources
 from metaos.errors import MetaosError
@@ -63,6 +66,18 @@ def test_a_network_too_small_is_refused() -> None:
     text = refusal(system("10.0.2.253/24"))
     assert "01:02.0 would be 10.0.2.253 + 2, which is no host of 10.0.2.0/24" in text
     assert roles(system("10.0.2.253/24", c2=Card(address="10.0.3.1/24")), THREE)
+
+
+def test_a_gateway_is_of_the_cards_own_network() -> None:
+    of = system(c1=Card(address="10.9.9.9/16"), c2=Card(address="10.8.0.1/24", gateway="10.8.0.9"))
+    of = replace(of, gateway="10.0.2.2")
+    found = [str(ipaddress.IPv4Address(role.gateway)) for role in roles(of, THREE)]
+    assert found == ["10.0.2.2", "0.0.0.0", "10.8.0.9"]
+    assert roles(replace(of, address="dhcp"), THREE)[0].gateway == 0  # the lease says it
+    text = refusal(replace(of, gateway="10.0.3.2"), THREE)
+    assert "the gateway 10.0.3.2 is no other host of 10.0.2.0/24, where 00:03.0 is" in text
+    assert "E0309" in refusal(system(c2=Card(address="10.8.0.1/24", gateway="10.0.2.2")))
+    assert "E0309" in refusal(replace(system(), gateway="10.0.2.15"))
 
 
 def test_all_problems_are_said_at_once() -> None:

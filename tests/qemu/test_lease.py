@@ -147,6 +147,43 @@ def test_a_lease_is_renewed_and_given_up_when_nobody_renews_it(image: Path) -> N
         assert answers(machine, OURS, 3)
 
 
+def test_what_is_sent_goes_through_the_gateway_of_the_lease(tmp_path: Path) -> None:
+    default = read_system()
+    system = msgspec.structs.replace(
+        default,
+        address="dhcp",
+        services=(*default.services, "pktgen"),
+        settings={"pktgen": {"to": "192.0.2.9", "frames": 5}},
+    )
+    machine = read_machine(MACHINES / "pc-e1000.json")
+    write_image(build(machine, system=system, pattern_dirs=[resources.PATTERNS]), tmp_path / "x")
+    with booted(tmp_path / "x", TARGET) as machine_:
+        leased(machine_, 3600)
+        asked = frame_of(machine_, b"\x08\x06", 5)
+        assert asked[28:32] == OURS and asked[38:42] == SERVER
+        machine_.wire.send(is_at(SERVER, asked))
+        for number in range(5):
+            frame = frame_of(machine_, b"\x08\x00", 5)
+            assert frame[:6] == SERVER_MAC and frame[26:34] == OURS + bytes([192, 0, 2, 9])
+            assert frame[42:46] == number.to_bytes(4, "big")
+
+
+def frame_of(machine: Booted, kind: bytes, seconds: float) -> bytes:
+    """The next frame of an Ethernet type."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        frame = machine.wire.receive(0.2)
+        if frame is not None and frame[12:14] == kind:
+            return frame
+    raise AssertionError(f"no frame of type {kind.hex()} in {seconds} s")
+
+
+def is_at(address: bytes, asked: bytes) -> bytes:
+    """The answer to who has an address: the server's."""
+    frame = asked[6:12] + SERVER_MAC + bytes.fromhex("08060001080006040002") + SERVER_MAC
+    return (frame + address + asked[22:32]).ljust(60, b"\0")
+
+
 def test_an_address_that_is_refused_is_looked_for_anew(image: Path) -> None:
     with booted(image, TARGET) as machine:
         kind, frame = message(machine, 20)

@@ -23,6 +23,9 @@ class ServiceNodes(LocatedNodes):
     def let_constant(self, meta: Any, c: list[Any]) -> s.Constant:
         return s.Constant(str(c[0]), self.width(c[1]), c[2], self.span(meta))
 
+    def named(self, meta: Any, c: list[Any]) -> s.Named:
+        return s.Named(str(c[0]), c[1], self.span(meta))
+
     def condition(self, meta: Any, c: list[Any]) -> s.Expr:
         expression: s.Expr = c[0]
         return expression
@@ -119,6 +122,9 @@ class ServiceNodes(LocatedNodes):
             pulses=tuple(x for x in items if isinstance(x, s.Pulse)),
             speak=parts["speak"][0] if parts["speak"] else None,
             tell=parts["tell"][0] if parts["tell"] else None,
+            named=tuple(x for x in items if isinstance(x, s.Named)),
+            demands=tuple(x for x in items if isinstance(x, s.Demand)),
+            uses=tuple(x for x in items if isinstance(x, s.Use)),
         )  # fmt: skip
 
 

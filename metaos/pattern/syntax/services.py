@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metaos.errors import Span
-from metaos.pattern.syntax.declarations import Layout, State
+from metaos.pattern.syntax.declarations import Demand, Layout, State, Use
 from metaos.pattern.syntax.expressions import Expr, String
 from metaos.pattern.syntax.trials import Asked
 
@@ -26,6 +26,15 @@ class Assignment:
     """
 
     field: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name for an expression of a service."""
+
+    name: str
     value: Expr
     span: Span
 
@@ -79,7 +88,9 @@ class Service:
     """A guarded rewrite of the frames of `over` for which `where` holds.
 
     `states` are its own numbers, one of each a card; `keeps` is what they become with each
-    frame that it accepts, and `tell` is a line that the consoles show of it.
+    frame that it accepts, and `tell` is a line that the consoles show of it. `uses` are services
+    of which it has one of its own; of such a one `model` is the service that it is made
+    from, and `given` says which of its constants is which of its user's.
     """
 
     name: str
@@ -100,6 +111,16 @@ class Service:
     speak: Speak | None = None
     tell: String | None = None
     pulses: tuple[Pulse, ...] = ()
+    named: tuple[Named, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    uses: tuple[Use, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
+    model: str = ""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names of the services that it has of its own."""
+        return tuple(f"{self.name}.{use.name}" for use in self.uses)
 
     @property
     def listens(self) -> bool:
