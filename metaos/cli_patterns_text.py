@@ -46,7 +46,8 @@ def _place(file: str, line: int, patterns: Patterns) -> dict[str, Any]:
 
 def _match(match: s.Match) -> str:
     keys = (f"{k} {v:#x}" if isinstance(v, int) else f"{k} {v}" for k, v in match.keys)
-    return " ".join((match.kind, *([match.name] if match.name else ()), *keys))
+    entry = () if match.entry is None else (f"entry {match.entry}",)
+    return " ".join((match.kind, *([match.name] if match.name else ()), *entry, *keys))
 
 
 def patterns_text(patterns: Patterns) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from metaos.errors import MetaosError, Problem
-from metaos.match.bind import Device, devices, differs
+from metaos.match.bind import Device, devices, differs, type_of
 from metaos.match.facts import Fact, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
@@ -37,6 +37,8 @@ _MEMORY, _PORTS = 0x2000_0000, 0xC000
 _MEMORY_SIZE, _PORTS_SIZE = 0x2_0000, 0x100
 _WINDOW_SIZE, _LOOKED_AT = 0x200, 16
 _LEGACY_PORT = 0x1000
+_ENTRIES_AT = 44
+"""Where an MADT's structures begin. ACPI 6.4 table 5.19."""
 _CONFIG, _FIRST_CAPABILITY = 256, 0x40
 _FILE = Origin.FILE
 
@@ -64,7 +66,9 @@ def machine_for(pattern: Pattern) -> Machine:
 def device_for(pattern: Pattern, machine: Machine) -> Device:
     """The device of that machine which the rule serves."""
     match = pattern.of(s.Match)[0]
-    found = next((d for d in devices(machine) if d.kind == match.kind), None)
+    found = next(
+        (d for d in devices(machine) if d.kind == match.kind and type_of(d) == match.entry), None
+    )
     if found is None:
         raise MetaosError(f"'{pattern.name}' cannot be tested: a fake is no {match.kind} yet")
     why = next((w for m in pattern.of(s.Match) if (w := differs(m, found, pattern))), "")
@@ -112,11 +116,18 @@ def _indexed(pattern: Pattern, of: str) -> dict[tuple[str, int], int]:
 
 
 def _table(pattern: Pattern, signature: str) -> bytes:
-    """An ACPI table with the numbers that the fake says, as long as they need."""
+    """An ACPI table with the numbers that the fake says, as long as they need; at its end the
+    structure that the rule matches."""
     numbers = _indexed(pattern, "acpi")
-    data = bytearray(max([36, *(at + 8 for _, at in numbers)]))
+    data = bytearray(max([_ENTRIES_AT, *(at + 8 for _, at in numbers)]))
     data[:4] = signature.encode("ascii", "replace")[:4].ljust(4)
-    return _laid(numbers, data)
+    entry = pattern.of(s.Match)[0].entry
+    if entry is None:
+        return _laid(numbers, data)
+    numbers = _indexed(pattern, "entry")
+    inside = bytearray(max([2, *(at + int(width[1:]) // 8 for width, at in numbers)]))
+    inside[:2] = entry, len(inside)
+    return _laid(_indexed(pattern, "acpi"), data[:_ENTRIES_AT]) + _laid(numbers, inside)
 
 
 def _laid(numbers: dict[tuple[str, int], int], data: bytearray) -> bytes:

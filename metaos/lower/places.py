@@ -15,6 +15,7 @@ from metaos.lower.row import Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
 from metaos.lower.work import GENERATED, MEMORY, Work, clock_of, waker_of
+from metaos.match.bind import router_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 
@@ -177,7 +178,7 @@ def lent(
     work: Work, ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
 ) -> dict[str, tuple[str, ...]]:
     """What of devices others use: the platform's own code the clock and configuration space, and
-    every device what wakes the processor.
+    every device what wakes the processor and what leads its interrupt there.
     """
     used = {config.select, config.data} if config is not None else set()
     names: list[str] = []
@@ -188,7 +189,21 @@ def lent(
     names += [one.name for one in ranges if one.base in used]
     waker = waker_of(work)
     wakes = {waker.register.symbol: tuple(p.address for p in work.plans)} if waker else {}
-    return {**dict.fromkeys(names, (PLATFORM,)), **wakes}
+    return {**dict.fromkeys(names, (PLATFORM,)), **wakes, **_led(work)}
+
+
+def _led(work: Work) -> dict[str, tuple[str, ...]]:
+    """The windows of interrupt controllers, each with the devices whose lines it leads on."""
+    bound = work.bindings.bindings if work.sleep.halt else ()
+    pairs = [
+        (b.device.address, router.device.address) for b in bound if (router := router_of(b, bound))
+    ]
+    return {
+        plan.symbol(name): tuple(device for device, router in pairs if router == plan.address)
+        for plan in work.plans
+        if any(router == plan.address for _, router in pairs)
+        for name in plan.windows
+    }
 
 
 def ports(work: Work) -> tuple[PortRange, ...]:

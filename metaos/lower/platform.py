@@ -16,7 +16,8 @@ from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
-from metaos.match.facts import PortsFact, WindowFact
+from metaos.match.bind import router_of
+from metaos.match.facts import PortsFact, WindowFact, number
 from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
 from metaos.probe.machine import Bar, Function
@@ -49,6 +50,7 @@ def init_rows(work: Work) -> list[Row]:
         if device in consoles:
             continue
         rows += _attach(work, device)
+        rows += _route(work, device)
         rows += sequence_rows(work, device, "init")
     return rows
 
@@ -95,6 +97,28 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
         rule, work.texts, names, {"bar": members}, config_address(function.address), facts
     )
     rows = lowering.lower(sequence.rows)
+    return [_owned(row, device.address) for row in rows]
+
+
+def _route(work: Work, device: DevicePlan) -> list[Row]:
+    """The rows by which an interrupt controller leads a device's line to the processor."""
+    mmio = device.device.mmio
+    wire = mmio.interrupt if mmio is not None and work.sleep.halt else None
+    binding = next(b for b in work.bindings.bindings if b.device.address == device.address)
+    router = router_of(binding, work.bindings.bindings)
+    if wire is None or router is None:
+        return []
+    rule = next(p for p in work.plans if p.address == router.device.address)
+    lines = rule.pattern.one(s.Lines)
+    assert lines is not None
+    index = wire.line - number(lines.first, rule.device, rule.facts.values)
+    count = number(lines.count, rule.device, rule.facts.values)
+    if index >= count:
+        own = f"{rule.address} has {count} from {wire.line - index} on"
+        text = f"{device.address} has interrupt line {wire.line}, and {own}"
+        raise fail(lines.span, "E0475", text, "is the machine file this machine's? probe again")
+    names = {"line.index": index, "line.edge": wire.edge, "line.low": wire.low}
+    rows = sequence_rows(work, rule, "route", names)
     return [_owned(row, device.address) for row in rows]
 
 

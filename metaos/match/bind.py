@@ -1,23 +1,25 @@
 """Which pattern serves which device, and why: `bind(machine, patterns, system)`.
 
 A device is what a pattern can match: a PCI function ("00:03.0"), a device that firmware
-names ("com0"), an ACPI table ("FACP"), a part of the platform ("pci") or a window of memory
-that no bus announces ("mmio@feb00e00").
+names ("com0"), an ACPI table ("FACP"), a structure in one ("APIC@34", by its offset), a part of
+the platform ("pci") or a window of memory that no bus announces ("mmio@feb00e00").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from metaos.errors import Exit, MetaosError, Problem, did_you_mean
-from metaos.match.facts import evaluate
+from metaos.match.facts import evaluate, number
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
+from metaos.pattern.names import ENTRIES
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
+from metaos.probe.acpi import madt_entries
 from metaos.probe.machine import (
     AcpiTable,
     Function,
@@ -45,7 +47,8 @@ FRAME = "frame"
 
 NO_SERVICE = "the system has no service for it"
 OTHER_CLOCK = "another clock tells the time"
-"""Why a card or a clock is left alone that a pattern could serve."""
+NO_LINE = "no device that wakes the processor has a line of it"
+"""Why a card, a clock or an interrupt controller is left alone that a pattern could serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Device:
     """Something of the machine that a pattern can match; one of function, legacy, table, mmio is
     set.
 
-    `unknown` is what could not be read of it.
+    Of a structure in a table, `entry` are its bytes. `unknown` is what could not be read.
     """
 
     address: str
@@ -62,6 +65,7 @@ class Device:
     legacy: Legacy | None = None
     table: AcpiTable | None = None
     mmio: Mmio | None = None
+    entry: range | None = None
     unknown: tuple[Unknown, ...] = ()
 
     def unread(self, what: str) -> Unknown | None:
@@ -115,7 +119,7 @@ class Bindings:
 def devices(machine: Machine) -> tuple[Device, ...]:
     """Everything of the machine that a pattern may match, in a fixed order."""
     found = [Device("pci", "platform")] if machine.functions else []
-    found += [Device(t.signature, "acpi", table=t) for t in _first_of_each(machine)]
+    found += [x for t in _first_of_each(machine) for x in _in_table(t)]
     found += [Device(f"{x.kind}{x.index}", "legacy", legacy=x) for x in machine.legacy]
     found += [
         Device(f.address, "pci", function=f, unknown=_unknown(machine, f.address))
@@ -123,6 +127,15 @@ def devices(machine: Machine) -> tuple[Device, ...]:
     ]
     found += [Device(x.address, "mmio", mmio=x) for x in machine.mmio]
     return tuple(found)
+
+
+def _in_table(table: AcpiTable) -> Iterator[Device]:
+    """The table, and behind it the structures in it, if each may be a device."""
+    yield Device(table.signature, "acpi", table=table)
+    if table.signature in ENTRIES:
+        for _, entry in madt_entries(bytes.fromhex(table.data)):
+            address = f"{table.signature}@{entry.start:x}"
+            yield Device(address, "acpi", table=table, entry=entry)
 
 
 def _unknown(machine: Machine, address: str) -> tuple[Unknown, ...]:
@@ -170,6 +183,7 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     carried = any(x.over == FRAME for x in services)
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     results = [_wanted(result, carried) for result in results]
+    results = _asked(results, awake=system.idle == "poll")
     bound = tuple(r for r in results if isinstance(r, Binding))
     bound = (*_tick(bound, services, patterns, system), *bound)
     unmatched = tuple(
@@ -210,6 +224,7 @@ def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
     """The bindings of a machine, whatever a system needs."""
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
+    results = _asked(results, awake=False)
     return tuple(r for r in results if isinstance(r, Binding))
 
 
@@ -219,6 +234,44 @@ def _one_clock(results: list[Binding | Unmatched]) -> list[Binding | Unmatched]:
     chosen = min(found, key=lambda pair: pair[1])[0] if found else None
     left = [r for r, _ in found if r is not chosen]
     return [_left_alone(r, OTHER_CLOCK) if r in left else r for r in results]
+
+
+def _asked(results: list[Binding | Unmatched], *, awake: bool) -> list[Binding | Unmatched]:
+    """Interrupt controllers that lead lines on are there for the devices that have one."""
+    bound = [r for r in results if isinstance(r, Binding)]
+    needed = {} if awake else {id(b): b for x in bound if (b := router_of(x, bound)) is not None}
+    return [
+        _left_alone(r, NO_LINE)
+        if isinstance(r, Binding) and routes(r) and id(r) not in needed
+        else r
+        for r in results
+    ]
+
+
+def routes(binding: Binding) -> bool:
+    """Whether a device is an interrupt controller that each line is led through."""
+    return binding.pattern.one(s.Lines) is not None
+
+
+def router_of(binding: Binding, bound: Iterable[Binding]) -> Binding | None:
+    """The controller at which the interrupt of a window arrives: that of the highest first line.
+
+    Source: ACPI 6.4 §5.2.13, global system interrupts.
+    """
+    interrupt, mmio = binding.pattern.one(s.Interrupt), binding.device.mmio
+    wire = mmio.interrupt if mmio is not None else None
+    if interrupt is None or interrupt.kind != "window" or wire is None:
+        return None
+    first = {id(b): first_line(b) for b in bound if routes(b)}
+    before = [b for b in bound if routes(b) and first[id(b)] <= wire.line]
+    return max(before, key=lambda b: first[id(b)], default=None)
+
+
+def first_line(controller: Binding) -> int:
+    """The global system interrupt that is a controller's line 0."""
+    lines = controller.pattern.one(s.Lines)
+    assert lines is not None
+    return number(lines.first, controller.device, {})
 
 
 def _left_alone(binding: Binding | Unmatched, why: str) -> Unmatched:
@@ -315,6 +368,8 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
         return f"is for '{match.name}'"
     if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
         return f"is for table {match.name}"
+    if match.kind == "acpi" and match.entry != type_of(device):
+        return f"is for {match.name}" + f", entry {match.entry}" * (match.entry is not None)
     if match.kind == "mmio" and (device.mmio is None or device.mmio.kind != match.name):
         return f"is for '{match.name}'"
     for key, wanted in match.keys:
@@ -335,6 +390,13 @@ def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
     if match.where is not None and not evaluate(match.where, device):
         return "its 'where' does not hold"
     return ""
+
+
+def type_of(device: Device) -> int | None:
+    """The type of a structure in an ACPI table; None for what is none."""
+    if device.entry is None or device.table is None:
+        return None
+    return bytes.fromhex(device.table.data)[device.entry.start]
 
 
 def _other_class(device: Device, wanted: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from metaos.emit.target import cpu_features
 from metaos.match.serves import high_memory
 from metaos.match.untold import untold
-from metaos.probe.machine import Bar, Function, Machine, MemoryRange
+from metaos.probe.machine import Bar, Function, Machine, MemoryRange, Mmio
 
 _GUARDED = (
     "vendor", "device", "class_code", "revision", "subsystem_vendor", "subsystem_device",
@@ -224,7 +224,15 @@ def _windows(a: Machine, b: Machine) -> Iterator[Change]:
         for fact, kind in (("kind", Kind.MODEL), ("size", Kind.MODEL), ("data", Kind.MODEL)):
             texts = (str(getattr(x, fact)) for x in pair)
             yield from _one(address, fact, kind, *texts)
+        yield from _one(address, "interrupt", Kind.PLACEMENT, *(_wire(x) for x in pair))
         yield from _one(address, "mac", Kind.UNIT, *(m.get(address, "") for m in macs))
+
+
+def _wire(window: Mmio | None) -> str:
+    wire = window.interrupt if window is not None else None
+    if wire is None:
+        return ""
+    return f"{wire.line}, {'edge' if wire.edge else 'level'}, {'low' if wire.low else 'high'}"
 
 
 def _legacy(a: Machine, b: Machine) -> Iterator[Change]:

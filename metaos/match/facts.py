@@ -111,6 +111,12 @@ def evaluate(expression: s.Expr, device: Device, names: Mapping[str, Fact] | Non
         case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=index):
             data = device.table.data if device.table is not None else None
             return _bytes(expression, device, width, _number(index, device, known), data)
+        case s.Index(of=s.Member(of=s.Name(text="entry"), name=width), index=index) if (
+            device.entry is not None
+        ):
+            at = device.entry.start + _number(index, device, known)
+            data = device.table.data if device.table is not None else ""
+            return _bytes(expression, device, width, at, data[: 2 * device.entry.stop])
         case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=index):
             data = device.mmio.data if device.mmio is not None else None
             return _bytes(expression, device, width, _number(index, device, known), data)

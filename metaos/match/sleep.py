@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import TICK, Binding, Bindings, Device, offers, periods
+from metaos.match.bind import TICK, Binding, Bindings, Device, offers, periods, router_of
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
@@ -33,6 +33,7 @@ AWAKE: Mapping[str, int] = {
     "interrupt.data": MESSAGE,
     "interrupt.lines": LINE_0,
     "interrupt.spurious": SPURIOUS,
+    "interrupt.processor": 0,
 }
 """What every pattern may ask for, of a machine that polls."""
 
@@ -103,6 +104,7 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
         "system.halt": int(sleep.halt),
         "every.shortest": min(periods(bindings.bindings, bindings.services), default=0),
         "interrupt.address": _MESSAGES | processor << 12,
+        "interrupt.processor": processor,
     }
 
 
@@ -133,6 +135,14 @@ def _obstacle(bindings: Bindings) -> str:
         if interrupt.kind == "pin" and function is not None:
             if not function.interrupt_pin or not 0 < function.interrupt_line < LINES:
                 return f"firmware has routed no interrupt line to {who}"
+        elif interrupt.kind == "window":
+            mmio = binding.device.mmio
+            if mmio is None or mmio.interrupt is None:
+                return f"the machine file says no interrupt line of {who}"
+            if router_of(binding, bindings.bindings) is None:
+                return (
+                    f"no interrupt controller with a rule has line {mmio.interrupt.line} of {who}"
+                )
         elif interrupt.kind in ("message", "table") and not capability_at(
             binding.device, binding.pattern
         ):

@@ -10,6 +10,7 @@ from metaos.errors import Span
 from metaos.pattern import syntax as s
 from metaos.pattern.check_facts import initial_values
 from metaos.pattern.check_steps import INIT
+from metaos.pattern.names import ENTRIES
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.repeats import unrolled
 from metaos.pattern.report import Report
@@ -76,10 +77,11 @@ BELONGS: Mapping[type, tuple[str, str]] = {
     s.Access: ("config", "access config"),
     s.Guard: ("config", "guard"),
     s.Waker: ("interrupts", "wake"),
+    s.Lines: ("interrupts", "lines"),
 }
 """What only devices of one class may say."""
 
-SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config"}
+SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config", "route": "interrupts"}
 """Sequences that are run, and the only class that has each; "" for all."""
 
 GUARDS = ("present", "absent", "placed", "folded", "sized")
@@ -224,7 +226,11 @@ def matching(pattern: Pattern, patterns: Patterns, report: Report) -> None:
         return
     said: dict[str, tuple[int, Span]] = {}
     for match in found:
-        if (match.kind, match.name) != (found[0].kind, found[0].name):
+        if match.entry is not None and (match.kind != "acpi" or match.name not in ENTRIES):
+            text = f"'{match.kind} {match.name}' has no entries to match"
+            hint = f"known are those of table {', '.join(ENTRIES)}"
+            report.say("E0230", text, report.word(match.span, "entry"), hint)
+        if _what(match) != _what(found[0]):
             text = f"nothing is {_thing(found[0])} and {_thing(match)}"
             report.say("E0230", text, match.span, f"the first is in {found[0].span}")
         for key, value in match.keys:
@@ -235,7 +241,12 @@ def matching(pattern: Pattern, patterns: Patterns, report: Report) -> None:
 
 
 def _thing(match: s.Match) -> str:
-    return f"{match.kind} {match.name}".strip()
+    entry = "" if match.entry is None else f" entry {match.entry}"
+    return f"{match.kind} {match.name}{entry}".strip()
+
+
+def _what(match: s.Match) -> tuple[str, str, int | None]:
+    return match.kind, match.name, match.entry
 
 
 def _key(
@@ -271,7 +282,7 @@ def equals(patterns: Patterns, report: Report) -> None:
             continue
         keys = frozenset(pair for m in found for pair in m.keys)
         wheres = frozenset(spell(m.where) for m in found if m.where is not None)
-        key = found[0].kind, found[0].name, keys, wheres
+        key = _what(found[0]), keys, wheres
         first = seen.setdefault(key, pattern)
         if first is not pattern and not _laid_over(first, pattern):
             report.say(

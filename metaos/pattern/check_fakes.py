@@ -18,7 +18,7 @@ from metaos.pattern.report import Report
 from metaos.pattern.spell import spell, walk
 from metaos.pattern.widths import Typer
 
-_PLACES = "acpi.u32[N], legacy.port or bar[N]"
+_PLACES = "acpi.u32[N], entry.u32[N], legacy.port or bar[N]"
 
 
 def fakes(pattern: Pattern, report: Report) -> None:
@@ -195,7 +195,7 @@ def _is_place(node: s.Expr) -> bool:
             return True
         case s.Index(of=s.Name(text="bar"), index=s.Number()):
             return True
-        case s.Index(of=s.Member(of=s.Name(text="acpi"), name=width), index=s.Number()):
+        case s.Index(of=s.Member(of=s.Name(text="acpi" | "entry"), name=width), index=s.Number()):
             return width in k.ACPI.members
         case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=s.Number()):
             return width in k.MMIO.members

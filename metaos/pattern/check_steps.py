@@ -55,6 +55,9 @@ class Flow(Accesses):
         for interrupt in self.pattern.of(s.Interrupt):
             if interrupt.line is not None:
                 self.typer.built(interrupt.line)
+        for lines in self.pattern.of(s.Lines):
+            self.typer.built(lines.first)
+            self.typer.built(lines.count)
         for access in self.pattern.of(s.Access):
             self.register(access.select, "config space is selected by a register")
             self.register(access.data, "config space is read through a register")
@@ -224,11 +227,19 @@ class Flow(Accesses):
                     self.typer.say("E0255", "':=' keeps what 'learn' found", step.span, hint)
 
     def given(self, condition: s.Expr, block: s.Given, inside: Callable[[Any], None]) -> None:
-        """Rows or steps that are in the image, or not."""
+        """Rows or steps that are in the image, or not; what never is need not make sense."""
         self.typer.given(condition)
+        if self.never(condition):
+            return
         pages = self.pages
         inside(block.body)
         self.pages = merged(pages, self.pages)
+
+    def never(self, condition: s.Expr) -> bool:
+        """A fact of this rule that is written down as 0: a member says what it does without."""
+        facts = self.pattern.named(s.Fact)
+        fact = facts.get(condition.text) if isinstance(condition, s.Name) else None
+        return fact is not None and isinstance(fact.value, s.Number) and fact.value.value == 0
 
     def name(self, name: str, kind: k.Kind, step: s.Step) -> None:
         """A step gives a name, once a turn, to nothing that has one."""

@@ -145,6 +145,9 @@ FUNCTIONS: Mapping[str, tuple[int, int]] = {
 ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", fact(n), 1 << 16) for n in (8, 16, 32, 64)})
 """Numbers in the matched ACPI table, little-endian, by their offset in bytes."""
 
+ENTRY = Names("entry", {f"u{n}": Array(f"entry.u{n}", fact(n), 256) for n in (8, 16, 32, 64)})
+"""Numbers in the matched structure of an ACPI table, little-endian, by their offset in it."""
+
 CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in (8, 16, 32)})
 """Numbers in a PCI capability, little-endian, by their offset in bytes from its id."""
 
@@ -159,12 +162,23 @@ EVERY = Names("every", {"shortest": fact(64)})
 
 INTERRUPT = Names(
     "interrupt",
-    {"address": fact(32), "data": fact(8), "lines": fact(8), "spurious": fact(8)},
+    {
+        "address": fact(32),
+        "data": fact(8),
+        "lines": fact(8),
+        "spurious": fact(8),
+        "processor": fact(8),
+    },
 )
-"""Where a message goes, and vectors: `data` of all messages, of line 0, of no interrupt."""
+"""Where a message goes, and vectors: `data` of all messages, of line 0, of no interrupt; and the
+processor's local APIC id."""
 
 LINES = Names("lines", {"masked": fact(32), "level": fact(32)})
 """A bit for each of the controllers' lines: those that nobody uses, those that are no edges."""
+
+LINE = Names("line", {"index": Num(7, 119, built=True), "edge": fact(1), "low": fact(1)})
+"""The line that is routed: which of the controller's, and how it is asked for. There are two
+32-bit registers for each, of 256 with what else an I/O APIC has."""
 
 LEGACY = Names("legacy", {"port": fact(16)})
 
@@ -237,6 +251,8 @@ ELSEWHERE: Mapping[str, str] = {
     "asked": "the 'answer' of an example knows 'asked'",
     "bar": "a device with 'match pci' has 'bar[0]', 'each bar' gives 'bar.size'",
     "acpi": "a device with 'match acpi' knows 'acpi'",
+    "entry": "a device with 'match acpi TABLE entry N' knows 'entry'",
+    "line": "the 'sequence route' of a device of class interrupts knows 'line'",
     "legacy": "a device with 'match legacy' knows 'legacy.port'",
     "mmio": "a device with 'match mmio' knows 'mmio.window' and 'mmio.u32[0]'",
     "u8": "inside capability(NUMBER, ...) stand u8[N], u16[N], u32[N] of the capability",

@@ -12,6 +12,8 @@ from metaos.pattern.spell import walk
 CONFIG_CLASS = "config"
 """The class whose guards and attach rows speak of every function of the machine."""
 
+ENTRIES = ("APIC",)
+"""ACPI tables in which each structure is a device that a match may name."""
 TICK_CLASS = "tick"
 """The class whose devices are told how often they are needed."""
 INTERRUPTS_CLASS = "interrupts"
@@ -49,6 +51,8 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
     for match in pattern.of(s.Match):
         if match.kind == "acpi":
             found["acpi"] = k.ACPI
+            if match.entry is not None:
+                found["entry"] = k.ENTRY
         elif match.kind == "legacy":
             found["legacy"] = k.LEGACY
         elif match.kind == "mmio":
@@ -61,7 +65,7 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
     if pattern.class_name == CONFIG_CLASS:
         found |= {"function": k.FUNCTION, "bars": k.ANY_BAR, "message": k.MESSAGE}
     if pattern.class_name == INTERRUPTS_CLASS:
-        found["lines"] = k.LINES
+        found |= {"lines": k.LINES, "line": k.LINE}
     if pattern.class_name == TICK_CLASS:
         found["every"] = k.EVERY
     return found

@@ -197,6 +197,8 @@ def _fadt(part: _Part) -> Fadt:
     )
 
 
+_MADT_HEADER = 44
+"""Where its structures begin. ACPI 6.4 table 5.19."""
 _MADT_LEAST = {0: 8, 1: 12, 2: 10, 3: 8, 4: 6, 5: 12, 9: 16, 10: 12}
 
 
@@ -206,7 +208,7 @@ def _madt(part: _Part) -> Madt:
     chips: list[IoApic] = []
     overrides: list[Override] = []
     nmis: list[ApicNmi] = []
-    for kind, entry in part.entries(44, _MADT_LEAST):
+    for kind, entry in part.entries(_MADT_HEADER, _MADT_LEAST):
         number = entry.number
         match kind:
             case 0 | 9:
@@ -265,6 +267,14 @@ def _madt(part: _Part) -> Madt:
         overrides=tuple(overrides),
         nmis=tuple(nmis),
     )
+
+
+def madt_entries(data: bytes) -> Iterator[tuple[int, range]]:
+    """The type of each interrupt controller structure of an MADT, and the bytes it has."""
+    at = _MADT_HEADER
+    while at + 2 <= len(data) and 2 <= data[at + 1] <= len(data) - at:
+        yield data[at], range(at, at + data[at + 1])
+        at += data[at + 1]
 
 
 def _polarity(flags: int) -> str:

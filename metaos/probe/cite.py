@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from metaos.probe.machine import Bar, Function, Machine, Struct
+from metaos.probe.machine import Bar, Function, Machine, Mmio, Struct
 from metaos.told import Told
 
 _S = TypeVar("_S", bound=Struct)
@@ -24,7 +24,7 @@ def cite(machine: Machine) -> Machine:
     """Every number of the machine file that can reach an image, as a `Told`."""
     memory = (_cited(r, f"memory.{n}", "base", "size") for n, r in enumerate(machine.memory))
     legacy = (_cited(x, f"legacy.{x.kind}{x.index}", "port") for x in machine.legacy)
-    mmio = (_cited(x, f"mmio.{x.address}", "base", "size") for x in machine.mmio)
+    mmio = (_mmio(x) for x in machine.mmio)
     learnt = (
         structs.replace(x, value=Told(x.value, (f"learnt.{x.device}.{x.name}",)))
         for x in machine.learnt
@@ -49,6 +49,14 @@ def _function(function: Function) -> Function:
         bars=tuple(_bar(b, path) for b in function.bars),
         capabilities=tuple(capabilities),
     )
+
+
+def _mmio(window: Mmio) -> Mmio:
+    path = f"mmio.{window.address}"
+    wire = window.interrupt
+    if wire is not None:
+        wire = _cited(wire, f"{path}.interrupt", "line", "edge", "low")
+    return structs.replace(_cited(window, path, "base", "size"), interrupt=wire)
 
 
 def _bar(bar: Bar, path: str) -> Bar:

@@ -168,11 +168,20 @@ class Legacy(Struct, frozen=True, kw_only=True):
     origin: Origin
 
 
+class Wire(Struct, frozen=True, kw_only=True):
+    """The global system interrupt `line` of a device: by edges or levels, active low or high."""
+
+    line: int
+    edge: bool
+    low: bool
+
+
 class Mmio(Struct, frozen=True, kw_only=True):
     """A device in a window of memory that no bus announces.
 
     `kind` is what the emulator calls the interface at the window, `data` its first 16 bytes as
-    hex digits, and `name` the device behind it.
+    hex digits, and `name` the device behind it. `interrupt` is what firmware says of its
+    interrupt, None where it says nothing.
     """
 
     kind: str
@@ -181,6 +190,7 @@ class Mmio(Struct, frozen=True, kw_only=True):
     data: str
     name: str
     origin: Origin
+    interrupt: Wire | None = None
 
     @property
     def address(self) -> str:

@@ -22,10 +22,12 @@ from metaos.boot.network import as_connected
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import QEMU, Target, command, load_target
 from metaos.errors import Exit, MetaosError
+from metaos.probe.acpi import HEADER, read_acpi
 from metaos.probe.join import Named, join
 from metaos.probe.learn import LearnRow, encode
 from metaos.probe.lines import finished, parse
 from metaos.probe.machine import Emulator, Machine, Mmio, Origin
+from metaos.probe.resources import wires
 from metaos.resources import BOOTLOADER
 
 DEBUG_CONSOLE = 0xE9
@@ -38,6 +40,7 @@ _ADDRESS = re.compile(r" *class .*, addr (?P<address>[0-9a-f]{2}:[0-9a-f]{2}\.[0
 _WINDOW = re.compile(r" *mmio (?P<base>[0-9a-f]{16})/(?P<size>[0-9a-f]{16})$")
 _LOOKED_AT = 16
 """Bytes of a window that are kept: what says which device it is."""
+_MOST_AML = 1 << 20
 _MAC = re.compile(r' *mac = "(?P<mac>[0-9a-f:]{17})"')
 
 
@@ -117,22 +120,45 @@ def _boot(
             theirs = -1
             text = _listen(vm, ours, timeout)
             nodes = _nodes(vm.hmp("info qtree"))
-            mmio = tuple(
-                Mmio(
-                    kind=node.name.replace("-", "_"),
-                    base=node.window[0],
-                    size=node.window[1],
-                    data=_words(vm.hmp(f"xp /{_LOOKED_AT // 4}xw {node.window[0]:#x}")),
-                    name=behind.name,
-                    origin=Origin.QEMU,
-                )
-                for node, behind in sorted(_alone(nodes), key=lambda pair: pair[0].window)
-            )
-            return text.decode("ascii", "replace"), _named(nodes), mmio
+            return text.decode("ascii", "replace"), _named(nodes), _mmio(vm, nodes, text)
     finally:
         os.close(ours)
         if theirs >= 0:
             os.close(theirs)
+
+
+def _mmio(vm: Qemu, nodes: Sequence[_Node], text: bytes) -> tuple[Mmio, ...]:
+    """What has no bus, with the interrupt lines that firmware's DSDT says."""
+    alone = sorted(_alone(nodes), key=lambda pair: pair[0].window)
+    said = wires(_dsdt(vm, text)) if alone else {}
+    return tuple(
+        Mmio(
+            kind=node.name.replace("-", "_"),
+            base=node.window[0],
+            size=node.window[1],
+            data=_memory(vm, node.window[0], _LOOKED_AT).hex(),
+            name=behind.name,
+            origin=Origin.QEMU,
+            interrupt=said.get(node.window[0]),
+        )
+        for node, behind in alone
+    )
+
+
+def _dsdt(vm: Qemu, text: bytes) -> bytes:
+    """The table that the discoverer's FADT names; empty if there is none."""
+    fadt = read_acpi(join(parse(text.decode("ascii", "replace"))).acpi).fadt
+    if fadt is None or not fadt.dsdt:
+        return b""
+    head = _memory(vm, fadt.dsdt, HEADER)
+    length = int.from_bytes(head[4:8], "little")
+    known = head.startswith(b"DSDT") and length <= _MOST_AML
+    return _memory(vm, fadt.dsdt, length) if known else b""
+
+
+def _memory(vm: Qemu, address: int, size: int) -> bytes:
+    """Bytes of physical memory, as the monitor reads them."""
+    return _words(vm.hmp(f"xp /{-(-size // 4)}xw {address:#x}"))[:size]
 
 
 def _listen(vm: Qemu, console: int, timeout: float) -> bytes:
@@ -218,10 +244,10 @@ def _alone(nodes: Sequence[_Node]) -> list[tuple[_Node, _Node]]:
     ]
 
 
-def _words(text: str) -> str:
-    """The bytes, as hex digits, of what the monitor's `xp /Nxw` shows."""
+def _words(text: str) -> bytes:
+    """The bytes that the monitor's `xp /Nxw` shows."""
     words = re.findall(r"0x([0-9a-f]{8})", text)
-    return b"".join(int(word, 16).to_bytes(4, "little") for word in words).hex()
+    return b"".join(int(word, 16).to_bytes(4, "little") for word in words)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from metaos.lower.learn import learn_rows
 from metaos.lower.lower import guard, lower
 from metaos.match.bind import Bindings, bind
 from metaos.match.system import System
-from tests.lower import test_platform
+from tests.lower import test_platform, test_routes
 from tests.lower.lowering import CARD, HEAD, card, machine, patterns_of, problem_of
 
 ROOT = "layout H 4 bytes big\n  a u16\n  b u16\nservice root over frame\n  header H\n"
@@ -356,8 +356,10 @@ ELSEWHERE = {
     "E0471": "test_a_card_that_firmware_left_alone",
     "E0472": "test_a_text_too_long_for_a_console",
     "E0473": "test_a_file_with_a_window_over_ours_is_refused",
+    "E0475": "test_a_line_behind_the_last_is_refused",
 }
-"""Codes that need more than a rule: the tests below, and of guard's windows in test_platform.py."""
+"""Codes that need more than a rule: the tests below, and those of test_platform.py and
+test_routes.py."""
 
 
 def bindings_of(fault: Fault) -> Bindings:
@@ -446,7 +448,8 @@ def test_every_code_has_a_case() -> None:
     shown = {f.code for f in (*FAULTS, *LEARNT)} | set(ELSEWHERE)
     assert written - shown == set(), "codes without a case here"
     assert shown - written == set(), "codes that nothing says any more"
-    assert set(ELSEWHERE.values()) <= globals().keys() | vars(test_platform).keys()
+    others = vars(test_platform).keys() | vars(test_routes).keys()
+    assert set(ELSEWHERE.values()) <= globals().keys() | others
 
 
 def test_all_texts_are_said() -> None:

@@ -25,6 +25,10 @@ class Scheme:
     `always`: a message goes out whenever a cause is set, else only when it was not set before.
     `looks`: how often the turn looks for frames after the first time. `last`: the cause is
     acknowledged behind the last look. `early`: the end of the interrupt comes before all else.
+
+    `sent`: the line is an I/O APIC's, which sends its level as a message, and no other before it is
+    told of that one's end. It is told if the vector's last message was a level's. `shared`: what
+    the processor sends itself has the same vector.
     """
 
     level: bool = True
@@ -32,11 +36,17 @@ class Scheme:
     looks: int = 2
     last: bool = False
     early: bool = False
+    sent: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class State:
-    """`pc` names the next step; `held`: the controller has an interrupt for the processor."""
+    """`pc` names the next step; `held`: the controller has an interrupt for the processor.
+
+    `own`: it has one of the processor's own, of another vector; `owned`: that one is served.
+    `remote`: the I/O APIC waits to be told; `levelled`: the vector's last message was a level's.
+    """
 
     pc: str = "sleep"
     ring: int = 0
@@ -46,6 +56,10 @@ class State:
     held: bool = False
     serving: bool = False
     more: bool = False
+    own: bool = False
+    owned: bool = False
+    remote: bool = False
+    levelled: bool = False
 
 
 def program(scheme: Scheme) -> list[str]:
@@ -64,6 +78,8 @@ def after(scheme: Scheme, state: State) -> Iterator[State]:
     if state.told:
         rings = not scheme.level and (scheme.always or not state.cause)
         yield replace(state, told=state.told - 1, cause=True, held=state.held or rings)
+    if scheme.sent and state.cause and not state.remote:
+        yield replace(state, held=True, remote=True, levelled=True)
     yield from _step(scheme, state)
 
 
@@ -79,12 +95,23 @@ def _step(scheme: Scheme, state: State) -> Iterator[State]:
         case "acknowledge":
             yield replace(state, pc=pc, cause=state.cause and state.more)
         case "again":
-            yield replace(state, pc=pc, held=state.held or state.ring > 0)
+            itself, apart = state.ring > 0, scheme.sent and not scheme.shared
+            yield replace(
+                state,
+                pc=pc,
+                held=state.held or (itself and not apart),
+                own=state.own or (itself and apart),
+                levelled=state.levelled and not (itself and scheme.shared),
+            )
         case "end":
-            yield replace(state, pc=pc, serving=False)
+            told = state.serving and not state.owned and state.levelled
+            remote = state.remote and not told
+            yield replace(state, pc=pc, serving=False, owned=False, remote=remote)
         case "sleep":
-            line = scheme.level and state.cause
-            if (state.held or line) and not state.serving:
+            line = scheme.level and state.cause and not scheme.sent
+            if state.own and not state.serving:
+                yield replace(state, pc=pc, own=False, owned=True, serving=True)
+            elif (state.held or line) and not state.serving:
                 yield replace(state, pc=pc, held=False, serving=True)
 
 

@@ -8,6 +8,7 @@ from tests.model.sleep import Scheme, served, stuck
 
 KINDS = [
     pytest.param(Scheme(level=True), id="a line, by level"),
+    pytest.param(Scheme(level=True, sent=True), id="a line, by an I/O APIC"),
     pytest.param(Scheme(level=False), id="messages, when a cause is new"),
     pytest.param(Scheme(level=False, always=True), id="messages, whenever a cause is set"),
 ]
@@ -26,6 +27,8 @@ def test_no_interleaving_oversleeps(scheme: Scheme) -> None:
         pytest.param(Scheme(level=False, looks=1), id="no second look, messages"),
         pytest.param(Scheme(level=True, last=True), id="acknowledged last, a line"),
         pytest.param(Scheme(level=False, last=True), id="acknowledged last, messages"),
+        pytest.param(Scheme(level=True, sent=True, looks=1), id="no second look, an I/O APIC"),
+        pytest.param(Scheme(level=True, sent=True, shared=True), id="one vector for all"),
     ],
 )
 def test_a_weaker_order_oversleeps(scheme: Scheme) -> None:

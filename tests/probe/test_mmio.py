@@ -74,7 +74,7 @@ def test_a_window_with_one_device_behind_it_is_found_in_the_tree() -> None:
 
 def test_the_monitors_words_are_bytes() -> None:
     text = "00000000feb02e00: 0x74726976 0x00000001 0x00000002 0x554d4551\r\n"
-    assert qemu._words(text) == b"virt\1\0\0\0\2\0\0\0QEMU".hex()
+    assert qemu._words(text) == b"virt\1\0\0\0\2\0\0\0QEMU"
 
 
 def test_a_file_has_them_only_where_there_are_some() -> None:

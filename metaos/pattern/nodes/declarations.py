@@ -25,8 +25,9 @@ class DeclarationNodes(LocatedNodes):
         return s.Match("pci", "", tuple(keys), where, self.span(meta))
 
     def match(self, meta: Any, c: list[Any]) -> s.Match:
-        kind, name, where = c
-        return s.Match(str(kind), str(name), (), where, self.span(meta))
+        kind, name, entry, where = c
+        number = self.value(entry) if entry is not None else None
+        return s.Match(str(kind), str(name), (), where, self.span(meta), number)
 
     def fact(self, meta: Any, c: list[Any]) -> s.Fact:
         return s.Fact(str(c[0]), str(c[1]), c[2], self.span(meta))
@@ -79,6 +80,9 @@ class DeclarationNodes(LocatedNodes):
 
     def waker(self, meta: Any, c: list[Any]) -> s.Waker:
         return s.Waker(c[0], c[1], self.span(meta))
+
+    def lines(self, meta: Any, c: list[Any]) -> s.Lines:
+        return s.Lines(c[0], c[1], self.span(meta))
 
     def guard(self, meta: Any, c: list[Any]) -> s.Guard:
         return s.Guard(str(c[0]), tuple(c[1:]), self.span(meta))

@@ -136,7 +136,8 @@ class Match:
 
     `name` is the legacy device's or the window's kind, the ACPI table's signature or the
     platform's part;
-    `keys` are PCI ids, name and value.
+    `keys` are PCI ids, name and value; `entry` is the type of the structures in the ACPI table
+    of which each is a device.
     """
 
     kind: str
@@ -144,6 +145,7 @@ class Match:
     keys: tuple[tuple[str, int], ...]
     where: Expr | None
     span: Span
+    entry: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,8 @@ class Interrupt:
     """How a device wakes the processor.
 
     `kind`: pin (the probed line of a PCI function's INTx), message (MSI), table (MSI-X, which the
-    rule itself fills) or line (number `line` of the interrupt controllers, by edges).
+    rule itself fills), window (the line that firmware's tables say of a window that no bus
+    announces) or line (number `line` of the interrupt controllers, by edges).
     """
 
     kind: str
@@ -227,6 +230,15 @@ class Waker:
 
     register: Expr
     value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The global system interrupts that arrive at an interrupt controller: `first` and on."""
+
+    first: Expr
+    count: Expr
     span: Span
 
 

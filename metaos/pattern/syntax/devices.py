@@ -15,6 +15,7 @@ from metaos.pattern.syntax.declarations import (
     Interrupt,
     Layout,
     Learn,
+    Lines,
     Match,
     Registers,
     Sequence,
@@ -40,7 +41,7 @@ class Part:
 
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard | Interrupt | Waker | Part | Use | Because | Fake | Trial | Unproved
+    | Access | Guard | Interrupt | Waker | Lines | Part | Use | Because | Fake | Trial | Unproved
 )  # fmt: skip
 
 
