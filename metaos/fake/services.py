@@ -21,17 +21,23 @@ from metaos.fake.station import Engine, Interpreter
 from metaos.ir.build import Builder
 from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ram, Region
-from metaos.ir.program import Program
+from metaos.ir.program import SHADOW, Program
 from metaos.lower.clock import BEGUN, EVERY, NOW, Ticks
-from metaos.lower.headers import Mine, StateAt
+from metaos.lower.headers import Mine
 from metaos.lower.services import Services
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 
 _ROOM = 1 << 16
-_PLACES = {"frame": _ROOM, "length": 8, "gate": 8, "answered": 8, "sent": 8, "mac": 8, NOW: 8}
+_PLACES = {
+    **{"frame": _ROOM, "length": 8, "gate": 8, "answered": 8, "sent": 8, "mac": 8},
+    **{NOW: 8, "shown": 256},
+}
 _TICKS = Ticks(0, 32, 32, 1_000_000_000)
 """A clock that nobody reads: at NOW it is always the start."""
+_SHOWN = "shown"
+_LINE = b"a line\r\n"
+"""What consoles show."""
 _FIRST, _APART = 0x20_0000, 0x2_0000
 
 
@@ -97,7 +103,9 @@ def _splice(service: s.Service, bench: Bench) -> Services:
     interface = bench.system.interface
     gateway = _given(bench)["my.gateway"].number
     mine = Mine(int(interface.ip), "mac", mask=int(interface.netmask), gateway=gateway)
-    return Services(_chain(service, bench), bench.patterns.layouts, mine, None, _TICKS)
+    names = {"my.name": bench.system.name}
+    layouts = bench.patterns.layouts
+    return Services(_chain(service, bench), layouts, mine, None, _TICKS, _SHOWN, names)
 
 
 def _speaking(service: s.Service, bench: Bench) -> Program:
@@ -129,10 +137,12 @@ def _program(service: s.Service, bench: Bench) -> Program:
 
 
 def _engine(
-    states: tuple[StateAt, ...], program: Program, name: str, seen: Seen
+    splice: Services, program: Program, name: str, seen: Seen
 ) -> tuple[Engine, dict[str, int]]:
     """What runs a program over a frame, and where its places are; states begin as they say."""
+    states = splice.states()
     places = _PLACES | {at.symbol: 8 for at in states}
+    places |= {place.name: max(place.size, 8) for place in splice.places()}
     used = (op.address.symbol for op in program.ops if op.address is not None)
     places |= {symbol: 8 for symbol in used if EVERY in symbol}
     starts = {place: _FIRST + n * _APART for n, place in enumerate(places)}
@@ -144,13 +154,14 @@ def _engine(
     for at in states:
         if isinstance(at.node.initial, s.Number):
             engine.write(starts[at.symbol], at.node.initial.value.to_bytes(8, "little"))
+    engine.write(starts[_SHOWN], _LINE)
     engine.write(starts[NOW], BEGUN.to_bytes(8, "little"))
     return engine, starts
 
 
 def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterator[Outcome]:
     program = _program(service, bench)
-    engine, starts = _engine(_splice(service, bench).states(), program, name, seen)
+    engine, starts = _engine(_splice(service, bench), program, name, seen)
     engine.write(starts["mac"], MAC.to_bytes(6, "big"))
     given = _given(bench)
     layouts = dict(bench.patterns.layouts)
@@ -164,10 +175,14 @@ def _examples(service: s.Service, bench: Bench, name: str, seen: Seen) -> Iterat
         except MetaosError as error:
             wrong = error
         yield outcome(question.name, span, name, wrong)
-    engine, starts = _engine(_splice(service, bench).states(), program, name, seen)
+    engine, starts = _engine(_splice(service, bench), program, name, seen)
     engine.write(starts["mac"], MAC.to_bytes(6, "big"))
     sayings = sayings_of(service.name, bench.patterns.services, layouts, given)
     unasked = (e for e in service.examples if e.said is not None)
+    for _ in _LINE if sayings else ():
+        engine.write(starts["gate"], SHADOW.to_bytes(8, "little"))
+        engine.run(program)
+    engine.write(starts["gate"], bytes(8))
     for used in service.used if sayings else ():  # what it waits for comes
         for question in questions_of(used, bench.patterns.services, layouts, given, seed=SEED):
             _wrong(engine, starts, program, question)

@@ -9,6 +9,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import Ticks
+from metaos.lower.hear import Heard
 from metaos.lower.known import fail
 from metaos.lower.values import KINDS, Frame
 from metaos.pattern import syntax as s
@@ -122,8 +123,19 @@ class Given:
     tell: Callable[[Builder, str, Op], None] | None = None
     """What begins the line of a service, by its name, where a gate is open."""
     ticks: Ticks | None = None
+    shown: str = ""
+    """The ring of characters that consoles show."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What texts say of the system, by dotted name."""
+
+    def heard(self, service: s.Service) -> Heard | None:
+        """The lines that a service hears."""
+        name = self.mine.symbol(service, LINES)
+        return Heard(service.hear, name) if service.hear is not None else None
 
 
+LINE, LINES = "line", "lines"
+"""What a service calls the first line that it has heard, and where its lines are kept."""
 _KNOWN: Mapping[str, Callable[[int, int], int]] = {**OPERATIONS, **COMPARISONS}
 
 
@@ -278,6 +290,10 @@ class Headers:
         if dotted(expression) == "my.mac":
             return self.b.resize(self.mac(), bits)
         whose, _, what = dotted(expression).rpartition(".")
+        heard = self.given.heard(node.service)
+        if whose == LINE and heard is not None:
+            found = {"waiting": heard.waiting, "lost": heard.lost}[what]
+            return self.b.resize(found(self.b), bits)
         if whose == "my" and what in self.given.mine.held:
             return self.b.resize(self.read(self.given.mine.held[what]), bits)
         return self.worked_out(node, expression, bits)

@@ -223,7 +223,9 @@ def card_services(
         mine = replace(mine, mask=mask, gateway=role.gateway)
         mine = replace(mine, held=_held(mine, role, carried))
         tell = lines.teller(device.address) if lines is not None else None
-        yield device, Services(carried, bindings.patterns.layouts, mine, tell, ticks)
+        shown = TOLD if lines is not None else ""
+        layouts, names = bindings.patterns.layouts, {"my.name": bindings.system.name}
+        yield device, Services(carried, layouts, mine, tell, ticks, shown, names)
 
 
 _HELD = {"address": "ip", "mask": "mask", "gateway": "gateway"}
@@ -273,6 +275,7 @@ def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
     for device, services in card_services(work.bindings, work.carriers(), lines, ticks):
         _turn(work, device, "steady", services, None, ticks)
         work.kept += services.states()
+        work.places += services.places()
     for device in work.others():
         _turn(work, device, "steady", None, None, ticks)
     if lines is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from metaos.errors import MetaosError, Problem, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import SHADOW, Op
+from metaos.link.parts import Place
 from metaos.lower.accept import Accept
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import EVERY, Ticks, due
@@ -34,8 +35,10 @@ class Services:
         mine: Mine,
         tell: Callable[[Builder, str, Op], None] | None = None,
         ticks: Ticks | None = None,
+        shown: str = "",
+        names: Mapping[str, str] | None = None,
     ) -> None:
-        self.given = Given(services, layouts, mine, tell, ticks)
+        self.given = Given(services, layouts, mine, tell, ticks, shown, names or {})
 
     def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
         """A frame to the gate of its answer and the answer's length."""
@@ -69,6 +72,11 @@ class Services:
             for state in service.states
         )
 
+    def places(self) -> tuple[Place, ...]:
+        """Where the lines are that services hear."""
+        heard = (self.given.heard(x) for x in self.given.services)
+        return tuple(p for x in heard if x is not None for p in x.places(self.given.mine.card))
+
     def wants(self, builder: Builder) -> Op:
         """Whether one of them wants to, as one bit."""
         return Speaking(self.given, builder, _nowhere(builder)).wants()
@@ -96,6 +104,7 @@ class _Splice(Accept):
             span = roots[1].span if roots else Span("", 1, 1, 2)
             raise fail(span, "E0430", "one service, and one only, lies over the frame")
         self.pulses()
+        self.hear()
         root = self.node(roots[0], None)
         self.accept(root, self.frame.gate)
         none = self.b.const(SHADOW, 64), self.b.const(0, 32)
@@ -157,6 +166,16 @@ class _Splice(Accept):
                     gate = self.b.gate(self.b.const(0, 64), time.holds)
                     time.again(self.b, gate)
                     self.keep(Node(service, None, None, 0, 0, Bounds()), pulse.keeps, gate)
+
+    def hear(self) -> None:
+        """What services hear of what consoles show."""
+        for service in self.given.services:
+            heard = self.given.heard(service)
+            if heard is not None:
+                with self.b.at(heard.node.span):
+                    if not self.given.shown:
+                        raise fail(heard.node.span, "E0443", "the machine has no console to hear")
+                    heard.take(self.b, self.given.shown)
 
     def remember(self, root: Node) -> None:
         """What services keep of a frame that they accept."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.accept import Accept, conjuncts
-from metaos.lower.headers import FieldAt, Given, Node
+from metaos.lower.headers import LINE, FieldAt, Given, Node
 from metaos.lower.known import fail
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
+from metaos.lower.text import pieces
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted
@@ -40,6 +41,7 @@ class Speaking(Accept):
         self.rules: dict[str, Rule] = {}
         self.said: dict[str, Op] = {}
         self.end = 0  # of the frame that is being said
+        self.more: Op | None = None  # bytes of the line that follows
 
     def wants(self) -> Op:
         """Whether any service wants to speak, as one bit."""
@@ -58,17 +60,18 @@ class Speaking(Accept):
         for service in speakers(self.given.services):
             assert service.speak is not None and service.speak.when is not None
             chain = self.chain(service)
-            self.end = chain[-1].end
             with self.b.at(service.speak.span):
                 self.b.barrier()
+                text = self.text(chain[-1])
                 wants = self.truth(chain[-1], service.speak.when)
                 gate = self.b.gate(rest, wants)
                 rest = self.b.gate(rest, self.b.not_(wants))
                 own = self.b.const(max(self.end, LEAST), 32)
+                own = own if self.more is None else self.b.add(own, self.more)
                 mine = self.b.eq(gate, self.b.const(0, 64))
                 length = self.b.select(mine, own, length) if said is not None else own
                 said = self.b.select(mine, gate, said) if said is not None else gate
-                self.write(chain, gate)
+                self.write(chain, gate, text)
                 self.keep(chain[-1], service.speak.keeps, gate)
         assert said is not None
         return said, length
@@ -83,8 +86,44 @@ class Speaking(Accept):
             chain.append(self.node(one, chain[-1] if chain else None))
         return chain
 
-    def write(self, chain: list[Node], gate: Op) -> None:
-        """All bytes of all headers."""
+    def text(self, node: Node) -> dict[int, ByteSource]:
+        """What stands between the headers and a line; sets where the frame ends."""
+        self.end, self.more = node.end, None
+        assert node.service.speak is not None
+        text, heard = node.service.speak.text, self.given.heard(node.service)
+        if text is None or heard is None:
+            return {}
+        found: dict[int, ByteSource] = {}
+        with self.b.at(text.span):
+            numbers = {x.name: x.bits for x in node.service.states} | {f"{LINE}.lost": 16}
+            before = text.value.removesuffix(f"{{{LINE}}}")
+            for piece in pieces(before, self.given.names, numbers, text.span):
+                if isinstance(piece, str):
+                    one = ByteSource("constant", ord(piece), span=text.span)
+                else:
+                    one = ByteSource("value", 0, "", text.span, self.digit(node, *piece))
+                found[node.end + len(found)] = one
+            self.end += len(found)
+            if self.end < LEAST:
+                least = f"{LEAST - node.end} characters before its line at least"
+                raise fail(text.span, "E0444", f"a text has {least}, this has {len(found)}")
+            self.more = self.b.zext(heard.length(self.b), 32)
+        return found
+
+    def digit(self, node: Node, name: str, low: int) -> Op:
+        """Four bits of a number as a hexadecimal digit."""
+        whose, _, what = name.rpartition(".")
+        found: s.Expr = s.Name(what, node.service.span)
+        if whose:
+            found = s.Member(s.Name(whose, node.service.span), what, node.service.span)
+        number = self.number(node, found, 64)
+        bits = self.b.zext(self.b.slice(number, low + 3, low), 32)
+        letter = self.b.ult(self.b.const(9, 32), bits)
+        base = self.b.select(letter, self.b.const(ord("a") - 10, 32), self.b.const(ord("0"), 32))
+        return self.b.trunc(self.b.add(bits, base), 8)
+
+    def write(self, chain: list[Node], gate: Op, text: dict[int, ByteSource]) -> None:
+        """All bytes of all headers, and a text behind them."""
         self.rules, self.said = {}, {}
         for node in chain:
             self.add_rules(node)
@@ -93,8 +132,12 @@ class Speaking(Accept):
             if node.layout is not None:
                 self.header(node, node.layout, sources)
         sources |= {at: ByteSource("constant", 0) for at in range(self.end, LEAST)}
-        rewrite = Rewrite(gate, chunks(sources))
+        rewrite = Rewrite(gate, chunks(sources | text))
         rewrite.store(self.b, self.frame, rewrite.load(self.b, self.frame, self.places))
+        heard = self.given.heard(chain[-1].service)
+        if text and heard is not None:
+            heard.copy(self.b, self.frame.base, self.end, gate)
+            heard.said(self.b, gate)
 
     def add_rules(self, node: Node) -> None:
         """What a service says of fields, its `where` first; the last word counts."""
@@ -168,7 +211,9 @@ class Speaking(Accept):
         """A number of what is said."""
         name, _, what = dotted(expression).rpartition(".")
         if what == "length" and name.rpartition(".")[2] in ("payload", "message", "header"):
-            return self.b.const(self.stretch(node, name), bits)
+            fixed = self.b.const(self.stretch(node, name), bits)
+            more = self.more if not name.endswith("header") else None
+            return fixed if more is None else self.b.add(fixed, self.b.resize(more, bits))
         match expression:
             case s.Call(function="sum16", arguments=(s.Name(text="header"),)):
                 return self.b.resize(self.header_sum(node), bits)

@@ -105,7 +105,8 @@ def lines_of(
     ever told, or nobody could show it.
     """
     telling = [(d, own, x) for d, own in carried for x in own.given.services if x.tell]
-    if not telling or not cursors:
+    hearing = any(x.hear for _, own in carried for x in own.given.services)
+    if not (telling or hearing) or not cursors:
         return None
     texts, found = Texts(words={}), dict[tuple[str, str], Line]()
     names = {"my.ip": system.shown_address, "my.name": system.name}

@@ -8,7 +8,7 @@ report phase writes the finished text to RAM, a byte a turn, and consoles show i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from metaos.errors import Span
@@ -43,6 +43,25 @@ def literal(template: str, names: Mapping[str, str], span: Span) -> str:
         return names[name]
 
     return _HOLE.sub(fill, template)
+
+
+def pieces(
+    template: str, names: Mapping[str, str], numbers: Mapping[str, int], span: Span
+) -> Iterator[str | tuple[str, int]]:
+    """A text's characters, and (name, lowest bit) for each digit of a number in it.
+
+    `names` are known when the image is built; `numbers` have so many bits.
+    """
+    position = 0
+    for match in _HOLE.finditer(template):
+        yield from template[position : match.start()]
+        if match[1] in numbers:
+            count = (numbers[match[1]] + 3) // 4
+            yield from ((match[1], 4 * n) for n in range(count - 1, -1, -1))
+        else:
+            yield from literal(match[0], names, span)
+        position = match.end()
+    yield from template[position:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class _Service:
         self.speak(own)
         if service.tell is not None:
             self.tell(service.tell)
+        if service.hear is not None:
+            self.hear(service.hear)
         if service.send is not None:
             typer.fits(service.send, 16, "send")
         self.questions(own)
@@ -110,6 +112,15 @@ class _Service:
         wanted = self.patterns.services[f"{self.service.name}.{use.name}"].constants
         for argument, constant in zip(use.arguments, wanted, strict=True):
             self.typer(own).fits(argument, constant.bits, constant.name)
+
+    def hear(self, hear: s.Hear) -> None:
+        """A ring of lines, whose count and size are such as can be."""
+        if hear.count not in (2**n for n in range(1, 9)):
+            text = f"lines are 2 to 256 and a power of two, not {hear.count}"
+            self.report.say("E0227", text, hear.span)
+        if not 8 <= hear.size <= 240:
+            text = f"a line has 8 to 240 characters, not {hear.size}"
+            self.report.say("E0227", text, hear.span)
 
     def typer(self, names: Mapping[str, k.Kind]) -> Typer:
         return Typer(names, self.report)
@@ -187,6 +198,8 @@ class _Service:
             _nest(names, other.name, self.parts(other))
         for used in service.used:
             _nest(names, used, self.parts(self.patterns.services[used]))
+        if service.hear is not None:
+            names["line"] = k.Names("line", {"waiting": k.BIT, "lost": k.number(16)})
         nearest = next((x for x in self.up(service) if x.header), None)
         names |= self.parts(nearest) if nearest is not None else {}
         for constant in service.constants:
@@ -267,9 +280,21 @@ class _Service:
         for asked in speak.fields:
             self.asked(asked, own)
         self.kept(speak.keeps, typer)
+        if speak.text is not None:
+            self.text(speak.text)
         if speak.when is None and speak.keeps:
             text = "what is remembered when something is said stands under 'speak when'"
             self.report.say("E0252", text, speak.keeps[0].span)
+
+    def text(self, text: s.String) -> None:
+        """What is said behind the headers ends in what was heard."""
+        states = [state.name for state in self.service.states]
+        said(self.report, text.value, text.span, [*states, "my.name", "line.lost", "line"])
+        if self.service.hear is None or not text.value.endswith("{line}"):
+            hint = "say 'hear 32 lines of 112', and {line} behind all else of the text"
+            self.report.say("E0252", "a text ends in a line that was heard", text.span, hint)
+        elif "{line}" in text.value.removesuffix("{line}"):
+            self.report.say("E0252", "a text has one {line}, its end", text.span)
 
     def tell(self, line: s.String) -> None:
         states = [state.name for state in self.service.states]

@@ -352,6 +352,8 @@ LEARNT = [
 ]
 
 ELSEWHERE = {
+    "E0443": "test_no_console_to_hear",
+    "E0444": "test_a_text_too_short_before_its_line",
     "E0474": "test_the_processor_is_woken_by_a_register_in_memory",
     "E0471": "test_a_card_that_firmware_left_alone",
     "E0472": "test_a_text_too_long_for_a_console",
@@ -438,6 +440,35 @@ def test_a_text_too_long_for_a_console() -> None:
             lower(bindings)
         code, said = problem_of(error.value)
         assert code == "E0472" and "257 characters, at most 256" in said
+
+
+SHOWING = (
+    "device com : console\n  match legacy com\n  registers p at legacy.port port 8 bits\n"
+    "    0 THR wo @m 1\n  turn\n    take text -> char, some\n    THR <- char when some\n"
+    "    advance text when some\n"
+)
+HEARING = (
+    ROOT + '  hear 2 lines of 8\n  speak when line.waiting\n    text "log {line}"\n',
+    card(
+        *TABLE, "turn", "  offer frame at buf[n] length big -> x, y", "  grant frame at buf[n] -> z"
+    ),
+)
+
+
+def hearing_refused(code: str, words: str, more: str) -> None:
+    fault = Fault(code, words, HEARING[1] + HEARING[0] + more, ("root",))
+    with pytest.raises(MetaosError) as error:
+        lower(bindings_of(fault))
+    refused(fault, error.value)
+
+
+def test_no_console_to_hear() -> None:
+    hearing_refused("E0443", "the machine has no console to hear", "")
+
+
+def test_a_text_too_short_before_its_line() -> None:
+    words = "a text has 56 characters before its line at least, this has 4"
+    hearing_refused("E0444", words, SHOWING)
 
 
 def test_every_code_has_a_case() -> None:

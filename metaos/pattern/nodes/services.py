@@ -53,7 +53,17 @@ class ServiceNodes(LocatedNodes):
         when, *lines = c
         fields = tuple(x for x in lines if isinstance(x, s.Asked))
         keeps = tuple(x for x in lines if isinstance(x, s.Assignment))
-        return Tree("speak", [s.Speak(when, fields, keeps, self.span(meta))])
+        texts = [x for x in lines if isinstance(x, s.String)]
+        if len(texts) > 1:
+            raise self.error("E0008", "a frame has one 'text'", texts[1].span)
+        text = texts[0] if texts else None
+        return Tree("speak", [s.Speak(when, fields, keeps, self.span(meta), text)])
+
+    def text_said(self, meta: Any, c: list[Any]) -> s.String:
+        return s.String(c[0][1:-1], self.span(meta))
+
+    def hear(self, meta: Any, c: list[Any]) -> s.Hear:
+        return s.Hear(self.value(c[0]), self.value(c[1]), self.span(meta))
 
     def say(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("say", [s.String(c[0][1:-1], self.span(meta))])
@@ -125,6 +135,7 @@ class ServiceNodes(LocatedNodes):
             named=tuple(x for x in items if isinstance(x, s.Named)),
             demands=tuple(x for x in items if isinstance(x, s.Demand)),
             uses=tuple(x for x in items if isinstance(x, s.Use)),
+            hear=next((x for x in items if isinstance(x, s.Hear)), None),
         )  # fmt: skip
 
 

@@ -45,11 +45,22 @@ class Speak:
 
     `fields` are its headers', this service's and those below; without `when` they are what
     any service above says too. `keeps` is what the service's states become when it is said.
+    `text` follows the headers; it ends in a line that was heard.
     """
 
     when: Expr | None
     fields: tuple[Asked, ...]
     keeps: tuple[Assignment, ...]
+    span: Span
+    text: String | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """The last `count` lines that consoles show, the first `size` characters of each."""
+
+    count: int
+    size: int
     span: Span
 
 
@@ -115,6 +126,7 @@ class Service:
     demands: tuple[Demand, ...] = ()
     uses: tuple[Use, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
+    hear: Hear | None = None
     model: str = ""
 
     @property
