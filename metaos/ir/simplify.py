@@ -168,7 +168,7 @@ def _equal(kind: str) -> Rule:
             if x.kind == y.kind and x.kind in ("bswap", "zext"):
                 a, c = x.args[0], y.args[0]
                 return b.two(kind, a, c) if a.bits == c.bits else None
-            return None
+            return _same_bit(b, kind, x, y) if x.bits == 1 else None
         if y.value & ~possible(x):
             return b.const(1 - same, 1)
         if x.bits == 1:
@@ -176,6 +176,28 @@ def _equal(kind: str) -> Rule:
         return _through(b, kind, x, y.value)
 
     return rule
+
+
+def _same_bit(b: Builder, kind: str, x: Op, y: Op) -> Op | None:
+    """Two bits of numbers compared: one number is moved by their distance, and masked once."""
+    one, other = _bit(x), _bit(y)
+    if one is None or other is None:
+        return None
+    (low, at), (high, above) = (one, other) if one[1] <= other[1] else (other, one)
+    moved = b.resize(b.lshr(high, b.const(above - at, high.bits)), low.bits)
+    mask = b.const(1 << at, low.bits)
+    return b.two(kind, b.and_(b.xor(low, moved), mask), b.const(0, low.bits))
+
+
+def _bit(x: Op) -> tuple[Op, int] | None:
+    """The number that one bit is cut out of, and which bit of it."""
+    if x.kind != "trunc":
+        return None
+    at = 0
+    while x.kind == "trunc" or (x.kind == "lshr" and x.args[1].kind == "const"):
+        at += x.args[1].value if x.kind == "lshr" else 0
+        x = x.args[0]
+    return x, at
 
 
 def _through(b: Builder, kind: str, x: Op, wanted: int) -> Op | None:

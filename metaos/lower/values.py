@@ -172,6 +172,10 @@ class Values(Accesses):
                 most = 64 if not isinstance(inner, Num) else inner.bits
                 if not 0 <= low <= high < most:
                     raise fail(node.span, "E0427", f"no bits {high}:{low} in {most} bits")
+                if isinstance(inner, Num) and inner.scale and not low:  # it stays multiplied
+                    whole = width == inner.bits
+                    op = inner.op if whole else self.wrapped(inner.op, width, inner.scale)
+                    return Num(op, width, inner.scale)
                 op = self.plain(inner, max(high + 1, inner.bits if isinstance(inner, Num) else 0))
                 return Num(self.b.slice(op, high, low), width)
             case s.Unary(operator="!", operand=operand):
@@ -302,13 +306,20 @@ class Values(Accesses):
         counts = isinstance(right, int) and node.operator in ("+", "-")
         if isinstance(left, Num) and left.scale and isinstance(right, int) and counts:
             return self.scaled_add(left, right if node.operator == "+" else -right)
+        tests = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
+        if node.operator in tests:
+            return Cond((tests[node.operator](*self.sides(left, right)),))
         shifts = node.operator in ("<<", ">>")
         bits = _width(left) if shifts else max(_width(left), _width(right))
         a, b = self.plain(left, bits), self.plain(right, bits)
-        tests = {"==": self.b.eq, "!=": self.b.ne, "<": self.b.ult, "<=": self.b.ule}
-        if node.operator in tests:
-            return Cond((tests[node.operator](a, b),))
         return Num(self.b.two(KINDS[node.operator], a, b), bits)
+
+    def sides(self, left: Value, right: Value) -> tuple[Op, Op]:
+        """Both, equally wide; what is kept multiplied stays so beside a constant."""
+        bits = max(_width(left), _width(right))
+        if isinstance(left, Num) and left.scale and isinstance(right, int) and bits == left.bits:
+            return left.op, self.b.const(right << left.scale, left.op.bits)
+        return self.plain(left, bits), self.plain(right, bits)
 
     def choice(self, condition: s.Expr, a: s.Expr, b: s.Expr) -> Num:
         """`select(condition, a, b)`: both are worked out."""

@@ -16,13 +16,14 @@ from metaos.pattern.widths import Typer
 
 @dataclass
 class Accesses:
-    """What is known at one access: the pages selected, whether a condition guards it, and what
-    was read already in this turn."""
+    """What is known at one access: the pages selected, whether a condition guards it, whether
+    what is read is read for its own sake, and what was read already in this turn."""
 
     pattern: Pattern
     typer: Typer
     pages: Pages = field(default_factory=dict)
     guarded: bool = False
+    unused: bool = False
     in_turn: bool = False
     popped: dict[str, Any] = field(default_factory=dict)
 
@@ -41,8 +42,9 @@ class Accesses:
         name = register.name
         at = self.typer.report.word(node.span, name)
         what, does = ("a stream", "takes") if register.stream else ("rc", "clears")
-        if not self.guarded:
+        if not (self.guarded or (self.unused and not register.stream)):
             hint = f"say when: x = {name} when CONDITION else 0"
+            hint += "" if register.stream else f"; or that it is for that: _x = {name}"
             text = f"'{name}' is {what}: reading {does} it, here always"
             self.typer.say("E0214", text, at, hint)
         elif name in self.popped and not register.stream:

@@ -256,10 +256,11 @@ class Flow(Accesses):
     def let(self, step: s.Let) -> None:
         self.typer.condition(step.guard)
         outer, self.guarded = self.guarded, self.guarded or step.guard is not None
+        self.unused = step.name.startswith("_")
         kind = self.typer.kind(step.value)
         if not isinstance(kind, k.Element) or step.guard is not None:
             kind = self.typer.value(kind, step.value) or k.UNKNOWN
-        self.guarded = outer
+        self.guarded, self.unused = outer, False
         if step.default is not None and isinstance(kind, k.Num):
             self.typer.fits(step.default, kind.bits, step.name)
         self.name(step.name, kind, step)

@@ -13,13 +13,14 @@ access leaves its place, which is what the bounds are for (places.py counts thos
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import gcd
 
 from metaos.ir.program import SHADOW
 from metaos.link.manifest import Manifest, Symbol
 from metaos.verify.decode import Line
+from metaos.verify.explore import CURSOR
 from metaos.verify.memory import Atlas
 from metaos.verify.tables import Memory, read_memory
 from metaos.verify.values import FEW, Value, narrow, unknown
@@ -47,19 +48,51 @@ def settle(
     phases = tuple(phases)
     walks = [follow(line, atlas, ground) for line, atlas in phases]
     ground = _untold(phases, walks, ground, manifest, memory, follow)
-    cells = dict(_beginning(manifest, _pairs(walks, phases), memory, ground.told))
+    begun = dict(_beginning(manifest, _pairs(walks, phases), memory, ground.told))
+
+    def again(cells: Mapping[str, Cell]) -> list[Walk]:
+        on = ground.with_cells(cells)  # rows are exact already, and cost a walk each
+        pairs = zip(walks, phases, strict=True)
+        return [one if one.rows else follow(line, atlas, on) for one, (line, atlas) in pairs]
+
+    cells = begun
     for round_ in range(_ROUNDS):
-        ground = ground.with_cells(cells)
-        for i, (line, atlas) in enumerate(phases):
-            if not walks[i].rows:  # rows are exact already, and cost a walk each
-                walks[i] = follow(line, atlas, ground)
+        walks = again(cells)
         grown = _grown(cells, walks, phases, exact=round_ < _ROUNDS_EXACT)
         if grown == cells:
-            return ground, tuple(walks)
+            cells, walks = _narrowed(begun, cells, walks, phases, again)
+            return ground.with_cells(cells), tuple(walks)
         cells = grown
     return ground.with_cells({}), tuple(
         follow(line, atlas, ground.with_cells({})) for line, atlas in phases
     )
+
+
+def _narrowed(
+    begun: dict[str, Cell],
+    cells: dict[str, Cell],
+    walks: list[Walk],
+    phases: tuple[Phase, ...],
+    again: Callable[[Mapping[str, Cell]], list[Walk]],
+) -> tuple[dict[str, Cell], list[Walk]]:
+    """The cells with what is in them at first and stored later alone, where that is inductive too.
+
+    What was taken for anything, since it grew for long, may be cut by a mask before it is stored.
+    The cursor of rows is not tried: it is what the rows say (explore.py).
+    """
+    less = _grown(begun, walks, phases, exact=True)
+    tried = {name: min(cells[name], less[name], key=lambda cell: cell.value.top) for name in cells}
+    tried |= {name: cells[name] for name in {CURSOR} & set(cells)}
+    while tried != cells:
+        narrower = again(tried)
+        grown = _grown(tried, narrower, phases, exact=True)
+        if grown == tried:
+            return tried, narrower
+        kept = {name: tried[name] if grown[name] == tried[name] else cells[name] for name in cells}
+        if kept == tried:
+            break
+        tried = kept
+    return cells, walks
 
 
 def _pairs(walks: list[Walk], phases: tuple[Phase, ...]) -> list[tuple[Access, Atlas]]:

@@ -264,6 +264,21 @@ def test_every_slice_of_swapped_bytes(bits: int) -> None:
     assert [sink.read(8 * i, 64) for i in range(len(slices))] == wanted
 
 
+@pytest.mark.parametrize("kind", ["eq", "ne"])
+def test_every_bit_against_every_bit_of_a_narrower_number(kind: str) -> None:
+    wide, narrow = 0x9C35, 0xA6
+    pairs = [(i, j) for i in range(16) for j in range(8)]
+    b = Builder("d", "steady")
+    for at, (i, j) in enumerate(pairs):
+        sides = b.slice(b.load(16, "in"), i, i), b.slice(b.load(8, "in", 2), j, j)
+        b.store(b.zext(b.two(kind, *sides), 8), "out", at)
+    sink = Ram(len(pairs))
+    held = Ram(wide.to_bytes(2, "little") + bytes([narrow]))
+    run(b.finish(), Memory({"in": (0x200000, held), "out": (0x400000, sink)}))
+    same = [(wide >> i & 1) == (narrow >> j & 1) for i, j in pairs]
+    assert [sink.read(at, 8) for at in range(len(pairs))] == [one == (kind == "eq") for one in same]
+
+
 def kinds(op: Op) -> str:
     """The shape of an expression, loads by their offset."""
     if op.kind == "const":
@@ -290,6 +305,12 @@ CASES: list[tuple[Callable[[Builder, Op, Op], Op], str]] = [
     ),
     (lambda b, x, y: b.slice(b.bswap(x), 13, 13), "trunc1(lshr16(m0, 0x5))"),
     (lambda b, x, y: b.not_(b.eq(x, y)), "ne1(m0, m2)"),
+    (
+        lambda b, x, y: b.ne(
+            b.slice(x, 7, 7), b.slice(b.trunc(b.lshr(y, b.const(4, 16)), 8), 7, 7)
+        ),
+        "ne1(and16(xor16(m0, lshr16(m2, 0x4)), 0x80), 0x0)",
+    ),
     (lambda b, x, y: b.not_(b.ult(x, y)), "ule1(m2, m0)"),
     (lambda b, x, y: b.and_(b.zext(x, 32), b.const(0xFFFF, 32)), "zext32(m0)"),
     (lambda b, x, y: b.ult(b.zext(x, 32), b.const(42, 32)), "ult1(m0, 0x2a)"),

@@ -1,11 +1,11 @@
 """A card, an interrupt controller and a processor that sleeps, step by step: can it oversleep?
 
     stuck(Scheme()) == ()           # in no interleaving
-    stuck(Scheme(looks=1))          # the states in which a frame waits and nothing will wake
+    stuck(Scheme(looks=False))      # the states in which a frame waits and nothing will wake
 
-The line is that of `docs/sleep.md`: a turn answers one frame, if there is one; with none left it
-acknowledges the card's cause; it looks again and interrupts itself if there is a frame; it tells
-the controller that the interrupt is served; it sleeps. Between any two of these a frame may come:
+The line is that of `docs/sleep.md`: a turn answers one frame, if there is one; it acknowledges the
+card's cause; it looks and interrupts itself if there is another frame; it tells the controller
+that the interrupt is served; it sleeps. Between any two of these a frame may come:
 first it lies in memory, then its cause is set, and then perhaps an interrupt is raised.
 """
 
@@ -23,7 +23,7 @@ class Scheme:
     """What is tried. `level`: the card holds a line while its cause is set, else it sends messages.
 
     `always`: a message goes out whenever a cause is set, else only when it was not set before.
-    `looks`: how often the turn looks for frames after the first time. `last`: the cause is
+    `looks`: whether the turn looks for frames behind the first time. `last`: the cause is
     acknowledged behind the last look. `early`: the end of the interrupt comes before all else.
 
     `sent`: the line is an I/O APIC's, which sends its level as a message, and no other before it is
@@ -33,7 +33,7 @@ class Scheme:
 
     level: bool = True
     always: bool = False
-    looks: int = 2
+    looks: bool = True
     last: bool = False
     early: bool = False
     sent: bool = False
@@ -55,7 +55,6 @@ class State:
     cause: bool = False
     held: bool = False
     serving: bool = False
-    more: bool = False
     own: bool = False
     owned: bool = False
     remote: bool = False
@@ -64,10 +63,8 @@ class State:
 
 def program(scheme: Scheme) -> list[str]:
     """The turn's steps, in order."""
-    look = ["again"] if scheme.looks == 2 else []
-    steps = ["answer", "more", "acknowledge", *look]
-    if scheme.last:
-        steps = ["answer", "more", *look, "acknowledge"]
+    look = ["look"] if scheme.looks else []
+    steps = ["answer", *look, "acknowledge"] if scheme.last else ["answer", "acknowledge", *look]
     return ["end", *steps, "sleep"] if scheme.early else [*steps, "end", "sleep"]
 
 
@@ -90,11 +87,9 @@ def _step(scheme: Scheme, state: State) -> Iterator[State]:
     match state.pc:
         case "answer":
             yield replace(state, pc=pc, ring=max(0, state.ring - 1))
-        case "more":
-            yield replace(state, pc=pc, more=state.ring > 0)
         case "acknowledge":
-            yield replace(state, pc=pc, cause=state.cause and state.more)
-        case "again":
+            yield replace(state, pc=pc, cause=False)
+        case "look":
             itself, apart = state.ring > 0, scheme.sent and not scheme.shared
             yield replace(
                 state,

@@ -23,11 +23,11 @@ def test_no_interleaving_oversleeps(scheme: Scheme) -> None:
 @pytest.mark.parametrize(
     "scheme",
     [
-        pytest.param(Scheme(level=True, looks=1), id="no second look, a line"),
-        pytest.param(Scheme(level=False, looks=1), id="no second look, messages"),
+        pytest.param(Scheme(level=True, looks=False), id="no look, a line"),
+        pytest.param(Scheme(level=False, looks=False), id="no look, messages"),
         pytest.param(Scheme(level=True, last=True), id="acknowledged last, a line"),
         pytest.param(Scheme(level=False, last=True), id="acknowledged last, messages"),
-        pytest.param(Scheme(level=True, sent=True, looks=1), id="no second look, an I/O APIC"),
+        pytest.param(Scheme(level=True, sent=True, looks=False), id="no look, an I/O APIC"),
         pytest.param(Scheme(level=True, sent=True, shared=True), id="one vector for all"),
     ],
 )

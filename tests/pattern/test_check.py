@@ -130,6 +130,8 @@ def test_the_page_is_followed_along_the_line(body: str, found: list[str]) -> Non
         ("    when B == 1\n      x = C when B == 2 else 0\n      B <- x\n", []),
         ("    B <- C when B == 1\n", ["E0214"]),
         ("    _x = C when B == 1 else 0\n", []),
+        ("    _x = C\n", []),
+        ("    _x = C\n    _y = C when B == 1 else 0\n", ["E0214"]),
     ],
 )
 def test_reading_what_reading_clears(step: str, found: list[str]) -> None:

@@ -58,6 +58,13 @@ def test_a_cursor_that_is_only_ever_advanced_by_its_stride_is_a_multiple_of_it()
     assert cells(turn(plain))[f"{CARD}.head"] == Cell(1, SIXTEENS)
 
 
+def test_a_cursor_that_a_mask_cuts_stays_below_it() -> None:
+    step = f"mov ax, word ptr [{HEAD:#x}]\nadd ax, 16\nand ax, 0x3FF\nmov word ptr [{HEAD:#x}], ax"
+    assert cells(turn(step))[f"{CARD}.head"] == Cell(2, Value(frozenset({0}), 0x3F0, 16))
+    loose = f"mov ax, word ptr [{HEAD:#x}]\nadd ax, 16\nmov word ptr [{HEAD:#x}], ax"
+    assert cells(turn(loose))[f"{CARD}.head"] == Cell(2, Value(frozenset({0}), 0xFFF0, 16))
+
+
 def test_what_is_stored_from_elsewhere_is_part_of_what_a_place_can_hold() -> None:
     other = f"mov al, byte ptr [{TABLE:#x}]\nmov byte ptr [{HEAD:#x}], al"
     assert cells(turn(other))[f"{CARD}.head"] == Cell(1, unknown(8))
