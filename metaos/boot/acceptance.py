@@ -2,6 +2,8 @@
 
 Entering: the wire to the machine and the questions; leaving: one `Verdict` a question.
 
+A question may want its frame passed on: then the answer is awaited on the other card's wire.
+
 Every question is followed by a *control*, a question whose right answer is known and is
 like no other. What came before the control's answer is the answer to the question: one
 right frame, or nothing where silence is due. So silence is proved, not waited for.
@@ -86,7 +88,7 @@ def plan(
         (name, example, payload)
         for name in every
         for example in asking(services[name])
-        if not example.silence
+        if not example.silence and not example.passed
         for payload in sizes(example)
     ]
     if not answered:
@@ -118,14 +120,16 @@ def examine(
     control: Control,
     *,
     sayings: Sequence[Saying] = (),
+    beyond: Peer | None = None,
     alive: Callable[[], bool],
     boot_seconds: float = BOOT_SECONDS,
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Iterator[Verdict]:
     """Wait for the machine, then ask every question once, in order, and hear what it says itself.
 
-    `alive` says whether there is still a machine to wait for. Ends early, with the verdict
-    that says so, when the machine stops answering controls.
+    `alive` says whether there is still a machine to wait for; `beyond` is the wire of the card that
+    frames are passed on to. Ends early, with the verdict that says so, when the machine stops
+    answering controls.
     """
     start = time.monotonic()
     peer = Listening(peer, sayings)
@@ -138,8 +142,12 @@ def examine(
         start = time.monotonic()
         peer.send(question.sent)
         frames, trouble = _until(peer, control(number), alive, answer_seconds)
-        detail = trouble or _compare(question, frames)
         expected = "an answer" if question.answers else "silence"
+        if question.onward is None:
+            detail = trouble or _compare(question, frames)
+        else:
+            expected = "passed on"
+            detail = trouble or _came(question, frames, beyond, answer_seconds)
         yield _verdict(question.service, question.name, expected, detail, start)
     for saying in sayings:
         if trouble:
@@ -211,6 +219,20 @@ def _compare(question: Question, frames: Sequence[bytes]) -> str:
     if wrong:
         return f"{wrong}: {_hex(frames[0])}"
     return f"answered {len(frames)} times" if len(frames) > 1 else ""
+
+
+def _came(question: Question, frames: Sequence[bytes], beyond: Peer | None, seconds: float) -> str:
+    """What is wrong with a frame that must come out of the other card, and be answered by none."""
+    if frames:
+        return f"answered by {_hex(frames[0])}"
+    if beyond is None:
+        return "the machine has no card that it goes out of"
+    end, wrong = time.monotonic() + seconds, "nothing came out of the other card"
+    while (left := end - time.monotonic()) > 0:
+        frame = beyond.receive(min(left, _POLL_SECONDS))
+        if frame is not None and not (wrong := judge(question, frame)):
+            return ""
+    return wrong
 
 
 def _verdict(service: str, question: str, expected: str, detail: str, start: float) -> Verdict:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from metaos.boot.frames import (
     Chain,
     Given,
+    Layer,
     TooShortError,
     Value,
     View,
@@ -33,7 +34,8 @@ class Question:
     """One frame to send, and what must come back.
 
     `view` is the whole frame; `sent` is what goes out, which may be cut short. `length` is
-    that of a right answer. Without `answers`, silence is the right answer.
+    that of a right answer. Without `answers`, silence is the right answer. With `onward`, the
+    answer is what goes out of the other card, whose headers that chain says.
     """
 
     service: str
@@ -43,6 +45,7 @@ class Question:
     sent: bytes
     length: int
     answers: tuple[syntax.Expr, ...]
+    onward: Chain | None = None
 
     @property
     def name(self) -> str:
@@ -108,8 +111,11 @@ def ask(
     view = View(chain, own, frame, len(frame), given)
     sent = frame[: example.cut] if example.cut is not None else frame
     length = 0 if example.silence else _answer_length(view)
+    onward = _onward(chain) if example.passed else None
+    if onward is not None:
+        length = len(frame) + onward.size - chain.size
     answers = () if example.silence else tuple(p for a in example.answers for p in _conjuncts(a))
-    return Question(service.name, example.title, payload, view, sent, length, answers)
+    return Question(service.name, example.title, payload, view, sent, length, answers, onward)
 
 
 def judge(question: Question, answer: bytes) -> str:
@@ -124,13 +130,24 @@ def judge(question: Question, answer: bytes) -> str:
         return f"{len(answer) - question.length} bytes too many came back, not zeros"
     asked = question.view
     view = dataclasses.replace(asked, frame=answer, extent=question.length, asked=asked)
+    if question.onward is not None:
+        own = len(question.onward.layers) - 1
+        view = dataclasses.replace(view, chain=question.onward, own=own)
     for condition in question.answers:
         try:
             if view.evaluate(condition) == Value(0, 1):
                 return _explain(view, condition)
         except TooShortError as error:
             return f"the answer ends before {error}"
-    return _changed(view, asked)
+    return _changed(view, asked) if question.onward is None else ""
+
+
+def _onward(chain: Chain) -> Chain:
+    """The headers of a frame that the last service passes on: as they were, or its layout alone."""
+    service = chain.layers[-1].service
+    name = service.passing.layout if service.passing is not None else ""
+    layout = next((x for x in service.layouts if x.name == name), None)
+    return chain if layout is None else Chain((Layer(service, layout, 0),))
 
 
 def _changed(answer: View, asked: View) -> str:

@@ -225,6 +225,7 @@ def _verdicts(
             questions,
             control,
             sayings=heard(*known),
+            beyond=wire_of.get(role.to),
             alive=lambda: vm.returncode is None,
             boot_seconds=left,
         ):

@@ -243,6 +243,12 @@ class _Emission:
     def outs(self, op: Op) -> Any:
         return self.string(op, "outs", "rsi")
 
+    def copy(self, op: Op) -> Any:
+        to, source, count = (self.of(x) for x in op.args)
+        three = ir.LiteralStructType((_int(64), _int(64), _int(64)))
+        constraints = "={rdi},={rsi},={rcx},0,1,2,~{memory}"
+        return self.asm(three, "rep movsq", constraints, [to, source, count])
+
     def fill(self, op: Op) -> Any:
         address, count = (self.of(x) for x in op.args)
         both = ir.LiteralStructType((_int(64), _int(64)))

@@ -23,7 +23,8 @@ from metaos.ir.check import check
 from metaos.ir.interpret import Memory, Ram, Region
 from metaos.ir.program import SHADOW, Program
 from metaos.lower.clock import BEGUN, EVERY, NOW, Ticks
-from metaos.lower.headers import Mine
+from metaos.lower.headers import Mine, Wire
+from metaos.lower.passing import BEGINS, SLOTS, STRIDE, Queue
 from metaos.lower.services import Services
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
@@ -38,6 +39,8 @@ _TICKS = Ticks(0, 32, 32, 1_000_000_000)
 _SHOWN = "shown"
 _LINE = b"a line\r\n"
 """What consoles show."""
+BEYOND = Queue("beyond", Span("", 1, 1, 2))
+"""Where frames go that a service passes on."""
 _FIRST, _APART = 0x20_0000, 0x2_0000
 
 
@@ -105,7 +108,8 @@ def _splice(service: s.Service, bench: Bench) -> Services:
     mine = Mine(int(interface.ip), "mac", mask=int(interface.netmask), gateway=gateway)
     names = {"my.name": bench.system.name}
     layouts = bench.patterns.layouts
-    return Services(_chain(service, bench), layouts, mine, None, _TICKS, _SHOWN, names)
+    wire, chain = Wire(beyond=BEYOND), _chain(service, bench)
+    return Services(chain, layouts, mine, None, _TICKS, _SHOWN, names, wire)
 
 
 def _speaking(service: s.Service, bench: Bench) -> Program:
@@ -145,6 +149,7 @@ def _engine(
     places |= {place.name: max(place.size, 8) for place in splice.places()}
     used = (op.address.symbol for op in program.ops if op.address is not None)
     places |= {symbol: 8 for symbol in used if EVERY in symbol}
+    places |= {BEYOND.symbol(part): size for part, size in BEYOND.sizes.items()}
     starts = {place: _FIRST + n * _APART for n, place in enumerate(places)}
     regions: dict[str, tuple[int, Region]] = {p: (starts[p], Ram(n)) for p, n in places.items()}
     memory = Memory(regions)
@@ -203,6 +208,17 @@ def _unsaid(engine: Engine, starts: dict[str, int], program: Program, saying: Sa
     return saying.wrong(engine.read(starts["frame"], min(length, _ROOM)))
 
 
+def _went(engine: Engine, starts: dict[str, int]) -> bytes | None:
+    """The frame that was passed on, taken out of the queue; None if none was."""
+    head, tail = (engine.read(starts[BEYOND.symbol(x)], 1)[0] for x in ("head", "tail"))
+    if head == tail:
+        return None
+    engine.write(starts[BEYOND.symbol("tail")], bytes([head]))
+    at = starts[BEYOND.symbol("frames")] + tail % SLOTS * STRIDE
+    length = int.from_bytes(engine.read(at, 2), "little")
+    return engine.read(at + BEGINS, length)
+
+
 def _wrong(engine: Engine, starts: dict[str, int], program: Program, question: Question) -> str:
     """What is wrong with the answer to one question; empty if it is right."""
     frame = question.sent
@@ -211,6 +227,13 @@ def _wrong(engine: Engine, starts: dict[str, int], program: Program, question: Q
     engine.run(program)
     shut = int.from_bytes(engine.read(starts["answered"], 8), "little")
     length = int.from_bytes(engine.read(starts["sent"], 4), "little")
+    onward = _went(engine, starts)
+    if question.onward is not None:
+        if onward is None or not shut:
+            return "expected to be passed on, and to no answer"
+        return judge(question, onward)
+    if onward is not None:
+        return "expected to stay here, and it was passed on"
     if not question.answers:
         return "" if shut else f"expected silence, found an answer of {length} bytes"
     if shut:

@@ -207,6 +207,12 @@ class Builder:
         self._demand(address.bits == count.bits == 64, "fill: address and count have 64 bits")
         self._append(Op("fill", 0, (address, count), ordered=ordered))
 
+    def copy(self, to: Op, source: Op, count: Op) -> None:
+        """Copy `count` quadwords upwards of `source` to where `to` is."""
+        wide = to.bits == source.bits == count.bits == 64
+        self._demand(wide, "copy: both addresses and the count have 64 bits")
+        self._append(Op("copy", 0, (to, source, count), ordered=True))
+
     def fence(self) -> None:
         """Let every store before be seen before any load after."""
         self._append(Op("fence", 0, ordered=True))

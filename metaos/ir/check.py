@@ -202,6 +202,12 @@ def _fill(op: Op) -> Iterator[str]:
         yield from _want(name, arg.bits, 64)
 
 
+def _copy(op: Op) -> Iterator[str]:
+    yield from _want("the result", op.bits, 0)
+    for name, arg in zip(("where to", "where from", "the count"), op.args, strict=True):
+        yield from _want(name, arg.bits, 64)
+
+
 def _nothing(op: Op) -> Iterator[str]:
     yield from _want("the result", op.bits, 0)
 
@@ -225,6 +231,7 @@ SHAPES: dict[str, Shape] = {
     "ins": Shape(3, _string, ordered=True, value=_unit),
     "outs": Shape(3, _string, ordered=True, value=_unit),
     "cpuid": Shape(2, _cpuid, value=lambda op: 0 <= op.value <= 3),
+    "copy": Shape(3, _copy, ordered=True),
     "fill": Shape(2, _fill, ordered=None),
     "fence": Shape(0, _nothing, ordered=True),
     "barrier": Shape(0, _nothing, ordered=True),

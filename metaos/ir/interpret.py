@@ -208,6 +208,12 @@ class _Turn:
         leaf, subleaf = (self.values[a] for a in op.args)
         return self._cpuid(leaf, subleaf)[op.value] & ones(32)
 
+    def copy(self, op: Op) -> int:
+        to, source, count = (self.values[a] for a in op.args)
+        for i in range(count):
+            self.memory.write(to + 8 * i, 64, self.memory.read(source + 8 * i, 64))
+        return 0
+
     def fill(self, op: Op) -> int:
         address, count = (self.values[a] for a in op.args)
         for i in range(count):
@@ -225,6 +231,7 @@ _ACTIONS: dict[str, Callable[[_Turn, Op], int]] = {
     "ins": _Turn.input_string,
     "outs": _Turn.output_string,
     "cpuid": _Turn.identify,
+    "copy": _Turn.copy,
     "fill": _Turn.fill,
     "fence": lambda turn, op: 0,
     "barrier": lambda turn, op: 0,

@@ -53,6 +53,7 @@ class Op:
     | out | 16-bit port, value | - |
     | ins outs | 16-bit port, 64-bit count, 64-bit memory address (`value`: width in bits) | - |
     | cpuid | 32-bit leaf, subleaf (`value`: 0 to 3 for EAX, EBX, ECX, EDX) | that register |
+    | copy | 64-bit addresses to and from, 64-bit count | `count` quadwords copied upwards |
     | fill | 64-bit address, 64-bit count | `count` quadwords of zeros stored upwards |
     | fence | - | - |
     | barrier | - | - |

@@ -161,7 +161,9 @@ def demand_grants(carried: Iterable[tuple[DevicePlan, Services]]) -> None:
         turn = card.pattern.one(s.Turn)
         if turn is None or any(isinstance(x, s.Grant) for x in walk(turn)):
             continue
-        names = ", ".join(f"'{x.name}'" for x in speakers(services.given.services))
+        speak = (f"'{x.name}'" for x in speakers(services.given.services))
+        given = services.given.wire.waiting is not None
+        names = ", ".join([*speak, *(["what another card passes on"] if given else [])])
         if names:
             text = f"{card.address} carries {names}, and '{card.pattern.name}' grants no frame"
             hint = (

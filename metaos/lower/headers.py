@@ -11,6 +11,7 @@ from metaos.lower.bounds import Bounds
 from metaos.lower.clock import Ticks
 from metaos.lower.hear import Heard
 from metaos.lower.known import fail
+from metaos.lower.passing import Queue
 from metaos.lower.values import KINDS, Frame
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import COMPARISONS, OPERATIONS
@@ -114,6 +115,18 @@ class FieldAt:
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """The queue of frames that wait for the card, and the one that its services pass frames on to.
+
+    `wake` keeps the processor awake where a gate is open: the card beyond has had its turn.
+    """
+
+    waiting: Queue | None = None
+    beyond: Queue | None = None
+    wake: Callable[[Builder, Op], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """What a splice is made of: the services, their layouts, and what `my` is."""
 
@@ -127,6 +140,7 @@ class Given:
     """The ring of characters that consoles show."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What texts say of the system, by dotted name."""
+    wire: Wire = field(default_factory=Wire)
 
     def heard(self, service: s.Service) -> Heard | None:
         """The lines that a service hears."""

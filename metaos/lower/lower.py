@@ -6,7 +6,7 @@ code uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from metaos.emit.target import CpuFeature
@@ -18,6 +18,7 @@ from metaos.lower.claims import demand_claims, demand_grants, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
+from metaos.lower.pass_on import given_by, hearing_cards, queues_of, wire_of
 from metaos.lower.places import (
     device_places,
     lent,
@@ -26,7 +27,7 @@ from metaos.lower.places import (
     service_places,
     windows,
 )
-from metaos.lower.plan import DevicePlan, plan
+from metaos.lower.plan import DevicePlan, Waker, plan
 from metaos.lower.platform import (
     feature_row,
     folded_guards,
@@ -87,10 +88,14 @@ class Lowered:
     sleep: Sleep = field(default_factory=lambda: Sleep(False))
 
 
-def _plan(binding: Binding, bindings: Bindings, given: Mapping[str, int]) -> DevicePlan:
+def _plan(
+    binding: Binding, bindings: Bindings, given: Mapping[str, int], hearing: Collection[str]
+) -> DevicePlan:
+    """The places of one device; `hearing` are the cards that take all frames of their wires."""
     machine = bindings.machine
     units = unit_facts(machine, binding.device.address) if bindings.fold_units else None
-    return plan(binding, machine.learnt, units, given)
+    heard = {"system.hears": int(binding.device.address in hearing)}
+    return plan(binding, machine.learnt, units, {**given, **heard})
 
 
 def unit_facts(machine: Machine, address: str) -> dict[str, int]:
@@ -107,7 +112,8 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     """Lower all but the guard. `telling`: steady reads the clock, though nobody may ask."""
     sleep = sleep_of(bindings)
     given = numbers_of(sleep, bindings)
-    plans = first_claims(_plan(b, bindings, given) for b in bindings.bindings)
+    hearing = hearing_cards(bindings)
+    plans = first_claims(_plan(b, bindings, given, hearing) for b in bindings.bindings)
     demand_claims(plans, bindings.machine)
     kept = {plan.address for plan in plans}
     served = tuple(b for b in bindings.bindings if b.device.address in kept)
@@ -130,6 +136,8 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     guard_rows += folded_guards(work, rows)
     device_places(work, guard_rows)
     service_places(work)
+    for queue in queues_of(_parts(work), bindings.services).values():
+        work.places += queue.places()
     owned = ports(work)
     return Lowered(
         bindings,
@@ -145,7 +153,9 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
         config,
         _trap(work),
         tuple(rows),
-        lent(work, owned, ticks, config) | told_by(work, lines),
+        lent(work, owned, ticks, config)
+        | told_by(work, lines)
+        | given_by(_parts(work), bindings.services),
         ticks,
         sleep,
     )
@@ -208,12 +218,14 @@ def card_services(
     cards: Sequence[DevicePlan],
     lines: Lines | None = None,
     ticks: Ticks | None = None,
+    waker: Waker | None = None,
 ) -> Iterator[tuple[DevicePlan, Services]]:
     """Each of the machine's cards, which are `cards`, with the services that it carries.
 
-    `lines` is what these can tell on consoles.
+    `lines` is what these can tell on consoles, `waker` what keeps the processor awake.
     """
     parts = roles(bindings.system, [device.address for device in cards])
+    queues = queues_of(parts, bindings.services)
     for device, role in zip(cards, parts, strict=True):
         ip = Told(int(role.interface.ip), (address_fact(bindings.system, role.card),))
         mac = device.folded.get("mac")
@@ -225,7 +237,8 @@ def card_services(
         tell = lines.teller(device.address) if lines is not None else None
         shown = TOLD if lines is not None else ""
         layouts, names = bindings.patterns.layouts, {"my.name": bindings.system.name}
-        yield device, Services(carried, layouts, mine, tell, ticks, shown, names)
+        wire = wire_of(role, queues, carried, waker)
+        yield device, Services(carried, layouts, mine, tell, ticks, shown, names, wire)
 
 
 _HELD = {"address": "ip", "mask": "mask", "gateway": "gateway"}
@@ -259,6 +272,11 @@ def told_by(work: Work, lines: Lines | None) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(names, cards)
 
 
+def _parts(work: Work) -> tuple[Role, ...]:
+    """What each card is to do."""
+    return roles(work.bindings.system, [device.address for device in work.carriers()])
+
+
 def _tell(work: Work, lines: Lines, ticks: Ticks | None) -> None:
     """The writer's turn, and the consoles' that show what it writes."""
     builder = Builder(PLATFORM, "steady")
@@ -272,7 +290,8 @@ def _tell(work: Work, lines: Lines, ticks: Ticks | None) -> None:
 
 
 def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
-    for device, services in card_services(work.bindings, work.carriers(), lines, ticks):
+    waker = waker_of(work)
+    for device, services in card_services(work.bindings, work.carriers(), lines, ticks, waker):
         _turn(work, device, "steady", services, None, ticks)
         work.kept += services.states()
         work.places += services.places()

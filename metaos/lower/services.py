@@ -15,8 +15,9 @@ from metaos.link.parts import Place
 from metaos.lower.accept import Accept
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import EVERY, Ticks, due
-from metaos.lower.headers import FieldAt, Given, Headers, Mine, Node, StateAt
+from metaos.lower.headers import FieldAt, Given, Headers, Mine, Node, StateAt, Wire
 from metaos.lower.known import fail
+from metaos.lower.pass_on import pass_on
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
 from metaos.lower.speak import Speaking, speakers
 from metaos.lower.values import Frame
@@ -37,8 +38,9 @@ class Services:
         ticks: Ticks | None = None,
         shown: str = "",
         names: Mapping[str, str] | None = None,
+        wire: Wire | None = None,
     ) -> None:
-        self.given = Given(services, layouts, mine, tell, ticks, shown, names or {})
+        self.given = Given(services, layouts, mine, tell, ticks, shown, names or {}, wire or Wire())
 
     def __call__(self, builder: Builder, frame: Frame) -> tuple[Op, Op]:
         """A frame to the gate of its answer and the answer's length."""
@@ -46,8 +48,8 @@ class Services:
 
     @property
     def speaks(self) -> bool:
-        """Whether one of them says something unasked."""
-        return bool(speakers(self.given.services))
+        """Whether the card sends something unasked: what one of them says, or another card's."""
+        return bool(speakers(self.given.services)) or self.given.wire.waiting is not None
 
     def demand(self) -> None:
         """Refuse what a service demands, where it is known not to be so."""
@@ -107,13 +109,29 @@ class _Splice(Accept):
         self.hear()
         root = self.node(roots[0], None)
         self.accept(root, self.frame.gate)
+        self.take_turns(root)
         none = self.b.const(SHADOW, 64), self.b.const(0, 32)
         answered, length = none if root.quiet else (self.reply_gate(root), self.length(root))
         self.b.barrier()  # what the tests have read is read again, not kept
         self.remember(root)
+        pass_on(self, self.all(root))
         if not root.quiet:
             self.rewrite(root)
         return answered, length
+
+    def take_turns(self, root: Node) -> None:
+        """Where the frames that wait for the card are as many as there can be, every other one that
+        it sends is one of them: so no flood of either kind keeps the other from its turn."""
+        waiting = self.given.wire.waiting
+        leaves = [n for n in self.all(root) if not n.answering and not n.quiet]
+        if waiting is None or root.quiet:
+            return
+        with self.b.at(waiting.span):
+            free = self.b.or_(self.b.not_(waiting.full(self.b)), waiting.was_last(self.b))
+            for leaf in leaves:
+                assert leaf.gate is not None
+                leaf.gate = self.b.gate(leaf.gate, free)
+            waiting.note_last(self.b, self.reply_gate(root), passed=False)
 
     def length(self, root: Node) -> Op:
         """The answer's length: one choice for each service that says `send`."""

@@ -8,12 +8,14 @@ want to speak the first does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.accept import Accept, conjuncts
 from metaos.lower.headers import LINE, FieldAt, Given, Node
 from metaos.lower.known import fail
+from metaos.lower.passing import Queue
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
 from metaos.lower.text import pieces
 from metaos.lower.values import Frame
@@ -45,6 +47,12 @@ class Speaking(Accept):
 
     def wants(self) -> Op:
         """Whether any service wants to speak, as one bit."""
+        waiting = self.given.wire.waiting
+        wanted = waiting.waits(self.b) if waiting is not None else self.b.const(0, 1)
+        return self.b.or_(wanted, self.own_wants())
+
+    def own_wants(self) -> Op:
+        """Whether any of the card's own services does."""
         wanted = self.b.const(0, 1)
         for service in speakers(self.given.services):
             assert service.speak is not None and service.speak.when is not None
@@ -57,6 +65,9 @@ class Speaking(Accept):
         """The gate of the frame that is said, and its length."""
         rest, length = self.frame.gate, self.b.const(0, 32)
         said: Op | None = None
+        waiting = self.given.wire.waiting
+        if waiting is not None:
+            said, length, rest = self.send_on(waiting)
         for service in speakers(self.given.services):
             assert service.speak is not None and service.speak.when is not None
             chain = self.chain(service)
@@ -73,8 +84,24 @@ class Speaking(Accept):
                 said = self.b.select(mine, gate, said) if said is not None else gate
                 self.write(chain, gate, text)
                 self.keep(chain[-1], service.speak.keeps, gate)
+                if waiting is not None:
+                    waiting.note_last(self.b, gate, passed=False)
         assert said is not None
         return said, length
+
+    def send_on(self, waiting: Queue) -> tuple[Op, Op, Op]:
+        """A frame that waits goes first, unless the last one did and a service wants to speak.
+
+        Gives its gate and length, and what is left of the frame's gate.
+        """
+        with self.b.at(waiting.span):
+            own = self.b.and_(self.own_wants(), waiting.was_last(self.b))
+            mine = self.b.and_(waiting.waits(self.b), self.b.not_(own))
+            gate = self.b.gate(self.frame.gate, mine)
+            rest = self.b.gate(self.frame.gate, self.b.not_(mine))
+            length = waiting.get(self.b, replace(self.frame, gate=gate))
+            waiting.note_last(self.b, gate, passed=True)
+            return gate, length, rest
 
     def chain(self, service: s.Service) -> list[Node]:
         """The services of a frame's headers, the outermost first."""

@@ -321,7 +321,6 @@ class Turn(Values):
         if self.frames is None or not self.frames.speaks:
             self.names[step.said] = 0
             return
-        self.wake(Cond((self.frames.wants(self.b),)))  # until it has been said
         assert self.offered is not None
         names = self.offered.answered, self.offered.answer_length
         answered, length = self.names[names[0]], self.names[names[1]]
@@ -341,6 +340,8 @@ class Turn(Values):
         test = self.b.eq(said, self.open())
         both = self.b.select(test, self.b.resize(said_length, 32), self.plain(length, 32))
         self.names[names[1]] = Num(both, 16)
+        self.b.barrier()  # what is wanted now, not what was
+        self.wake(Cond((self.frames.wants(self.b),)))  # until it has been said
 
 
 def _name_of(node: s.Expr) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError, Problem, did_you_mean
-from metaos.match.system import System
+from metaos.match.system import Card, System
 from metaos.pattern.syntax import Service
 from metaos.told import Told
 
@@ -26,6 +26,8 @@ class Role:
     """The service that is given the address, where the system file does not say it."""
     gateway: int = 0
     """Who takes what leaves the network, an address of it; 0 where nobody does, or `giver` says."""
+    to: str = ""
+    """The card that frames are passed on to; empty where neither the file nor their number says."""
 
 
 def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
@@ -36,6 +38,11 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
             address, or a card's number leads out of the system's network.
     """
     problems = [_absent(name, cards) for name in system.cards if name not in cards]
+    problems += [
+        _absent(own.to, cards) if own.to not in cards else _itself(name)
+        for name, own in system.cards.items()
+        if own.to is not None and (own.to == name or own.to not in cards)
+    ]
     found: list[Role] = []
     for number, card in enumerate(cards):
         own = system.cards.get(card)
@@ -52,7 +59,8 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
         more = (giver,) if giver and giver not in services else ()
         gateway, wrong = _gateway(system, card, interface)
         problems += wrong
-        found.append(Role(card, interface, (*services, *more), giver, gateway))
+        to = _beyond(own, card, cards)
+        found.append(Role(card, interface, (*services, *more), giver, gateway, to))
     if problems:
         raise MetaosError(f"system '{system.name}' does not fit this machine", problems=problems)
     return tuple(found)
@@ -105,7 +113,26 @@ def carried_by(role: Role, services: Sequence[Service]) -> tuple[Service, ...]:
             f"{role.card} has nothing to carry: {', '.join(role.services)}",
             hint="name a service that answers frames for it: metaos patterns list",
         )
+    for service in carried:
+        if service.passing is not None and not role.to:
+            raise MetaosError(
+                f"'{service.name}' of {role.card} passes frames on, and no card is named for them",
+                problems=[Problem("E0310", "where do they go?", service.passing.span)],
+                hint=f'say it in the system file: [cards."{role.card}"] to = "..."',
+            )
     return carried
+
+
+def _beyond(own: Card | None, card: str, cards: Sequence[str]) -> str:
+    """The card that a card passes frames on to: as the file says, or of two the other."""
+    if own is not None and own.to is not None:
+        return own.to
+    others = [other for other in cards if other != card]
+    return others[0] if len(others) == 1 else ""
+
+
+def _itself(card: str) -> Problem:
+    return Problem("E0310", f"{card} would pass frames on to itself", hint="name another card")
 
 
 def _counted(system: System, number: int) -> str:

@@ -28,6 +28,7 @@ _SIGNAL, _TABLE = 0x05, 0x11
 """Capabilities. Source: PCI Local Bus Specification 3.0, appendix H."""
 AWAKE: Mapping[str, int] = {
     "system.halt": 0,
+    "system.hears": 0,
     "every.shortest": 0,
     "interrupt.address": _MESSAGES,
     "interrupt.data": MESSAGE,

@@ -51,6 +51,7 @@ class Card(
 
     address: Interface | None = None
     gateway: Gateway | None = None
+    to: CardAddress | None = None
     services: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
 
 
@@ -66,8 +67,9 @@ class System(
     `services` are names of patterns, in the file's order. With `idle` "halt" the processor sleeps
     until a device interrupts it, with "poll" it never does; without, it sleeps where
     every card can wake it. The keys of `cards` are PCI addresses, bus:device.function in
-    hexadecimal. `settings` gives constants of services other numbers than their patterns do, by
-    the service's name.
+    hexadecimal; what services of a card pass on goes `to` another, of two cards to the other one.
+    `settings` gives constants of services other numbers than their patterns do, by the service's
+    name.
     """
 
     name: Name

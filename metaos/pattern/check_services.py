@@ -98,6 +98,7 @@ class _Service:
                 self.report.say("E0227", "no time passes in 0", pulse.span)
         self.reply(typer)
         self.speak(own)
+        self.passing(own)
         if service.tell is not None:
             self.tell(service.tell)
         if service.hear is not None:
@@ -143,6 +144,7 @@ class _Service:
             *service.uses,
             *service.demands,
             *([service.speak] if service.speak else []),
+            *([service.passing] if service.passing else []),
             *service.ask,
             *service.examples,
         ]
@@ -172,7 +174,7 @@ class _Service:
             hint = self.report.near(service.header, known)
             at = self.header_span()
             self.report.say("E0224", f"no layout '{service.header}'", at, hint)
-        used = {service.header}
+        used = {service.header, service.passing.layout if service.passing else ""}
         for layout in service.layouts:
             if layout.name not in used:
                 at = self.report.word(layout.span, layout.name)
@@ -285,6 +287,37 @@ class _Service:
         if speak.when is None and speak.keeps:
             text = "what is remembered when something is said stands under 'speak when'"
             self.report.say("E0252", text, speak.keeps[0].span)
+
+    def passing(self, own: Mapping[str, k.Kind]) -> None:
+        """The headers that a frame is passed on with: each field of them is said of once."""
+        passing = self.service.passing
+        if passing is None:
+            return
+        typer = self.typer(own)
+        layouts = {**self.patterns.layouts, **{x.name: x for x in self.service.layouts}}
+        layout = layouts.get(passing.layout)
+        if passing.layout and layout is None:
+            hint = self.report.near(passing.layout, layouts)
+            at = self.report.word(passing.span, passing.layout)
+            self.report.say("E0224", f"no layout '{passing.layout}'", at, hint)
+            return
+        fields = {x.name: x for x in layout.fields} if layout is not None else {}
+        seen: set[str] = set()
+        for one in passing.fields:
+            name = ".".join(one.path)
+            if name not in fields:
+                hint = self.report.near(name, fields) or "say 'pass as LAYOUT'"
+                text = f"what is passed on has no field '{name}'"
+                self.report.say("E0202", text, self.report.word(one.span, one.path[0]), hint)
+            elif name in seen:
+                self.report.say("E0210", f"'{name}' is said twice", one.span)
+            else:
+                typer.fits(one.value, fields[name].bits, name)
+            seen.add(name)
+        self.kept(passing.keeps, typer)
+        if not self.service.quiet:
+            text = f"'{self.service.name}' answers frames: another service passes them on"
+            self.report.say("E0252", text, passing.span)
 
     def text(self, text: s.String) -> None:
         """What is said behind the headers ends in what was heard."""

@@ -154,8 +154,9 @@ CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in
 CONFIG = Names("config", {f"u{n}": Array(f"config.u{n}", fact(n), 256) for n in (8, 16, 32)})
 """Numbers in a PCI function's configuration space, little-endian, by their offset in bytes."""
 
-SYSTEM = Names("system", {"halt": fact(1)})
-"""What the system file says: whether the processor sleeps between two turns."""
+SYSTEM = Names("system", {"halt": fact(1), "hears": fact(1)})
+"""What the system file says: whether the processor sleeps between two turns, and whether a service
+of this card wants all frames of its wire."""
 
 EVERY = Names("every", {"shortest": fact(64)})
 """The shortest period of what the image does every so often, in nanoseconds."""

@@ -393,6 +393,7 @@ WRONG: list[tuple[Callable[[Builder, Op, Op], object], str]] = [
     (lambda b, x, y: b.output(x, b.zext(x, 64)), "a port is not accessed in 64 bits"),
     (lambda b, x, y: b.ins(x, y, y, 8), "count and address have 64 bits"),
     (lambda b, x, y: b.fill(y, y), "fill: address and count have 64 bits"),
+    (lambda b, x, y: b.copy(y, y, y), "copy: both addresses and the count have 64 bits"),
     (lambda b, x, y: b.cpuid(0, 0, 4), "no register 4"),
 ]
 

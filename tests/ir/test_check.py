@@ -62,6 +62,8 @@ BROKEN: list[tuple[Op, str]] = [
     (Op("cpuid", 32, (LONG, LONG), 4), "cannot have the value 4"),
     (Op("cpuid", 32, (LONG, QUAD), 0), "subleaf has 64 bits"),
     (Op("fill", 0, (QUAD, LONG)), "count has 32 bits"),
+    (Op("copy", 0, (QUAD, LONG, QUAD), ordered=True), "where from has 32 bits"),
+    (Op("copy", 0, (QUAD, QUAD, QUAD)), "must be ordered"),
     (Op("fence", 0), "must be ordered"),
     (Op("barrier", 8, ordered=True), "result has 8 bits, not 0"),
     (Op("add", 8, (BYTE, Op("const", 8))), "argument 1 (const) is not defined before"),

@@ -93,6 +93,15 @@ def test_cpuid_fill_and_fence() -> None:
     assert bytes(ram.data) == b"\x71\0\0\0\xff\xff\xff\xff" + bytes(16) + b"\xff" * 8
 
 
+def test_copy_moves_whole_quadwords_upwards() -> None:
+    ram = Ram(bytes(range(32)))
+    b = Builder("d", "steady")
+    b.copy(b.address("m", 16), b.address("m", 1), b.const(1, 64))
+    b.copy(b.address("m"), b.address("m", 24), b.const(0, 64))
+    run(b.finish(), Memory({"m": (0x200000, ram)}))
+    assert bytes(ram.data) == bytes([*range(16), *range(1, 9), *range(24, 32)])
+
+
 def test_addresses_wrap_at_64_bits_and_symbols_need_no_region() -> None:
     ram = Ram(b"\x07" + bytes(15))
     memory = Memory({"m": (0x200000, ram)}, {"root.init": 0x101000})

@@ -30,6 +30,7 @@ program 00:03.0 steady
   %13 = sub u32 %12, %9
   store u32 %13, [00:03.0.word]
   fill %8, 2
+  copy %8, %1, 2
   fence
 """
 
@@ -53,6 +54,7 @@ def test_golden() -> None:
     mixed = b.xor(b.cpuid(1, 0, 3), b.zext(below, 32))
     b.store(b.sub(mixed, clock), "00:03.0.word")
     b.fill(slot, b.const(2, 64))
+    b.copy(slot, index, b.const(2, 64))
     b.fence()
     program = b.finish()
     check(program)

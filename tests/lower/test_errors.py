@@ -319,6 +319,12 @@ FAULTS += [
         "  a = 1",
         "  n <- n + 1",
     ),
+    service(
+        "E0487",
+        "00:03.0 carries 'root', which is to hear all, and 'card' has no",
+        "hear all",
+        "send 60",
+    ),
     device("E0477", "is 00:01.1's BAR 4", "registers io at 0xC040 port 8 bits", "  0 P rw @m 1"),
     device(
         "E0478",

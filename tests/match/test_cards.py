@@ -95,3 +95,21 @@ def test_a_card_carries_its_services_and_what_they_lie_over() -> None:
     speaker = roles(system(c0=Card(services=("banner",))), THREE[:1])[0]
     with pytest.raises(MetaosError, match=r"00:03\.0 has nothing to carry: banner"):
         carried_by(speaker, every)
+
+
+def test_frames_are_passed_on_to_the_other_of_two_cards_or_to_the_one_named() -> None:
+    assert [role.to for role in roles(system(), THREE[:2])] == [THREE[1], THREE[0]]
+    assert [role.to for role in roles(system(c0=Card(to=THREE[2])), THREE)] == [THREE[2], "", ""]
+    assert roles(system(), THREE[:1])[0].to == ""
+
+
+def test_a_card_that_passes_frames_on_to_nowhere_or_to_itself_is_refused() -> None:
+    every = tuple(load([resources.PATTERNS]).services.values())
+    of = system(c0=Card(services=("forward",)), c1=Card(services=("forward",), to=THREE[0]))
+    found = roles(of, THREE)
+    assert carried_by(found[1], every)
+    with pytest.raises(MetaosError) as refused:
+        carried_by(found[0], every)
+    assert f'[cards."{THREE[0]}"] to = ' in refused.value.render()
+    assert "00:03.0 would pass frames on to itself" in refusal(system(c0=Card(to=THREE[0])))
+    assert "the machine has no card 01:02.0" in refusal(system(c0=Card(to=THREE[2])), THREE[:2])

@@ -65,6 +65,16 @@ class ServiceNodes(LocatedNodes):
     def hear(self, meta: Any, c: list[Any]) -> s.Hear:
         return s.Hear(self.value(c[0]), self.value(c[1]), self.span(meta))
 
+    def passing(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        layout, *lines = c
+        fields = tuple(x for x in lines if isinstance(x, s.Asked))
+        keeps = tuple(x for x in lines if isinstance(x, s.Assignment))
+        header = "" if layout is None else str(layout)
+        return Tree("pass", [s.Pass(header, fields, keeps, self.span(meta))])
+
+    def hear_all(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        return Tree("hear_all", [True])
+
     def say(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("say", [s.String(c[0][1:-1], self.span(meta))])
 
@@ -92,6 +102,9 @@ class ServiceNodes(LocatedNodes):
     def example_silence(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("silence", [True])
 
+    def example_passed(self, meta: Any, c: list[Any]) -> Tree[Any]:
+        return Tree("passed", [True])
+
     def example_said(self, meta: Any, c: list[Any]) -> Tree[Any]:
         count, unit = c
         given = SAID if count is None else self.value(count) * NANOSECONDS[unit]
@@ -107,14 +120,14 @@ class ServiceNodes(LocatedNodes):
         return s.Example(
             title[1:-1], tuple(parts["payload"]) or (0,), tuple(parts["with"]),
             parts["cut"][0] if parts["cut"] else None, tuple(parts["answer"]), silence, span,
-            parts["said"][0] if parts["said"] else None,
+            parts["said"][0] if parts["said"] else None, bool(parts["passed"]),
         )  # fmt: skip
 
     def service(self, meta: Any, c: list[Any]) -> s.Service:
         (name, at), (over, _), where, *items = c
         items = list(flat(items))
         parts = _sorted([x for x in items if isinstance(x, Tree)])
-        for once in ("header", "send", "speak", "say", "tell"):
+        for once in ("header", "send", "speak", "pass", "hear_all", "say", "tell"):
             if len(parts[once]) > 1:
                 raise self.error("E0008", f"service '{name}' says '{once}' twice", at)
         return s.Service(
@@ -132,6 +145,7 @@ class ServiceNodes(LocatedNodes):
             pulses=tuple(x for x in items if isinstance(x, s.Pulse)),
             speak=parts["speak"][0] if parts["speak"] else None,
             tell=parts["tell"][0] if parts["tell"] else None,
+            passing=parts["pass"][0] if parts["pass"] else None, hears=bool(parts["hear_all"]),
             named=tuple(x for x in items if isinstance(x, s.Named)),
             demands=tuple(x for x in items if isinstance(x, s.Demand)),
             uses=tuple(x for x in items if isinstance(x, s.Use)),
@@ -140,8 +154,8 @@ class ServiceNodes(LocatedNodes):
 
 
 _PARTS = (
-    "header", "accept", "remember", "reply", "send", "speak", "say", "tell", "ask",
-    "payload", "with", "cut", "answer", "silence", "said",
+    "header", "accept", "remember", "reply", "send", "speak", "pass", "hear_all", "say",
+    "tell", "ask", "payload", "with", "cut", "answer", "silence", "said", "passed",
 )  # fmt: skip
 
 

@@ -65,6 +65,20 @@ class Hear:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """A frame that is accepted goes out of another card.
+
+    With a `layout`, that is what stands in it before the payload, in place of the headers so far,
+    and `fields` are the layout's. `keeps` is what the service's states become when it goes.
+    """
+
+    layout: str
+    fields: tuple[Asked, ...]
+    keeps: tuple[Assignment, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """What a service's states become once in every `period` nanoseconds."""
 
@@ -81,7 +95,8 @@ class Example:
     override the `ask` values. `cut`: only so many bytes of the frame are sent.
     `answers` are conditions on the answer's fields (`asked.F` is the question's); none
     means silence. With `said`, nothing is asked: a frame for which they hold comes unasked,
-    at most so many nanoseconds after the machine has started.
+    at most so many nanoseconds after the machine has started. With `passed`, a frame for which
+    they hold goes out of the other card.
     """
 
     title: str
@@ -92,6 +107,7 @@ class Example:
     silence: bool
     span: Span
     said: int | None = None
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,8 @@ class Service:
     `states` are its own numbers, one of each a card; `keeps` is what they become with each
     frame that it accepts, and `tell` is a line that the consoles show of it. `uses` are services
     of which it has one of its own; of such a one `model` is the service that it is made
-    from, and `given` says which of its constants is which of its user's.
+    from, and `given` says which of its constants is which of its user's. One that `hears` wants
+    all frames of the wire, whomever they are for.
     """
 
     name: str
@@ -128,6 +145,8 @@ class Service:
     given: tuple[tuple[str, str], ...] = ()
     hear: Hear | None = None
     model: str = ""
+    passing: Pass | None = None
+    hears: bool = False
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -137,10 +156,10 @@ class Service:
     @property
     def listens(self) -> bool:
         """Something is done with the frames that it accepts, answered or not."""
-        return bool(self.keeps) or self.tell is not None
+        return bool(self.keeps) or self.tell is not None or self.passing is not None
 
     @property
     def quiet(self) -> bool:
-        """It answers nothing: it only remembers, tells, or speaks for itself."""
+        """It answers nothing: it only remembers, tells, passes on, or speaks for itself."""
         own = self.listens or (self.speak is not None and self.speak.when is not None)
         return own and not self.reply and self.send is None
