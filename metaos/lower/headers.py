@@ -55,7 +55,7 @@ class Mine:
 
     def known(self, name: str) -> int | None:
         """A number that is known when the image is built."""
-        numbers = {"ip": self.ip, "mask": self.mask, "gateway": self.gateway}
+        numbers = {"ip": self.ip, "mask": self.mask, "gateway": self.gateway, "link": 1}
         return None if name in self.held else numbers.get(name)
 
     def symbol(self, service: s.Service, state: str) -> str:

@@ -62,6 +62,7 @@ from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import Role, address_fact, carried_by, roles
 from metaos.match.sleep import Sleep, numbers_of, sleep_of
 from metaos.pattern import syntax as s
+from metaos.pattern.spell import dotted, walk
 from metaos.probe.machine import Machine
 from metaos.told import Told
 
@@ -233,12 +234,22 @@ def card_services(
         mine = Mine(ip, device.symbol("mac"), mac, device.address)
         mask = Told(int(role.interface.netmask), ip.facts)
         mine = replace(mine, mask=mask, gateway=role.gateway)
-        mine = replace(mine, held=_held(mine, role, carried))
+        mine = replace(mine, held=_held(mine, role, carried) | _link(device))
         tell = lines.teller(device.address) if lines is not None else None
         shown = TOLD if lines is not None else ""
         layouts, names = bindings.patterns.layouts, {"my.name": bindings.system.name}
         wire = wire_of(role, queues, carried, waker)
         yield device, Services(carried, layouts, mine, tell, ticks, shown, names, wire)
+
+
+def _link(device: DevicePlan) -> dict[str, StateAt]:
+    """Where a card's rule keeps whether the link is up, if it does."""
+    state = device.states.get("link")
+    turn = device.pattern.one(s.Turn)
+    steps = [x for x in walk(turn) if isinstance(x, s.Write)]
+    if state is None or not any(dotted(x.target) == state.name for x in steps):
+        return {}
+    return {"link": StateAt(state.symbol, state.node, device.address)}
 
 
 _HELD = {"address": "ip", "mask": "mask", "gateway": "gateway"}

@@ -121,7 +121,7 @@ def lines_of(
             raise fail(service.tell.span, "E0472", text)
         texts.words = {x.name: (8 * n, x.bits) for n, x in enumerate(shown)}
         address = str(IPv4Address(int(own.given.mine.ip)))
-        mine = names if own.given.mine.held else names | {"my.ip": address}
+        mine = names if "ip" in own.given.mine.held else names | {"my.ip": address}
         site = texts.add(service.tell.value, mine, device.address, service.tell.span)
         states = (StateAt(own.given.mine.symbol(service, x.name), x) for x in shown)
         found[device.address, service.name] = Line(site, tuple(states))

@@ -18,7 +18,7 @@ from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
 from metaos.pattern.names import ENTRIES
 from metaos.pattern.patterns import Pattern, Patterns
-from metaos.pattern.spell import walk
+from metaos.pattern.spell import dotted, walk
 from metaos.probe.acpi import madt_entries
 from metaos.probe.machine import (
     AcpiTable,
@@ -44,6 +44,9 @@ TICK = "tick"
 """The part of the platform that interrupts again and again; it is asked for where it is needed."""
 FRAME = "frame"
 """What services lie over that answer what a card has received."""
+
+LINK = "system.link"
+"""What the rules of cards call that a service wants to know if the link is up."""
 
 NO_SERVICE = "the system has no service for it"
 OTHER_CLOCK = "another clock tells the time"
@@ -195,7 +198,21 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
 def periods(bound: Iterable[Binding], services: Iterable[s.Service]) -> tuple[int, ...]:
     """The periods of everything that an image does every so often, in nanoseconds."""
     rules = (tuple(b.pattern.items for b in bound), tuple(services))
-    return tuple(node.period for node in walk(rules) if isinstance(node, s.Every | s.Pulse))
+    found = [node for node in walk(rules) if isinstance(node, s.Every | s.Pulse)]
+    if not link_asked(services):
+        blocks = [x for x in walk(rules) if isinstance(x, s.Given) and _names(x.condition, LINK)]
+        absent = {x for block in blocks for x in walk(block.body) if isinstance(x, s.Every)}
+        found = [x for x in found if x not in absent]
+    return tuple(node.period for node in found)
+
+
+def link_asked(services: Iterable[s.Service]) -> bool:
+    """Whether a service wants to know if the link is up."""
+    return any(_names(service, "my.link") for service in services)
+
+
+def _names(node: object, name: str) -> bool:
+    return any(isinstance(x, s.Member) and dotted(x) == name for x in walk(node))
 
 
 def _tick(

@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import TICK, Binding, Bindings, Device, offers, periods, router_of
+from metaos.match.bind import (
+    LINK,
+    TICK,
+    Binding,
+    Bindings,
+    Device,
+    link_asked,
+    offers,
+    periods,
+    router_of,
+)
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
@@ -29,6 +39,7 @@ _SIGNAL, _TABLE = 0x05, 0x11
 AWAKE: Mapping[str, int] = {
     "system.halt": 0,
     "system.hears": 0,
+    LINK: 0,
     "every.shortest": 0,
     "interrupt.address": _MESSAGES,
     "interrupt.data": MESSAGE,
@@ -103,6 +114,7 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
     return {
         **AWAKE,
         "system.halt": int(sleep.halt),
+        LINK: int(link_asked(bindings.services)),
         "every.shortest": min(periods(bindings.bindings, bindings.services), default=0),
         "interrupt.address": _MESSAGES | processor << 12,
         "interrupt.processor": processor,

@@ -154,9 +154,9 @@ CAPABILITY = Names("capability", {f"u{n}": Array(f"u{n}", fact(n), 256) for n in
 CONFIG = Names("config", {f"u{n}": Array(f"config.u{n}", fact(n), 256) for n in (8, 16, 32)})
 """Numbers in a PCI function's configuration space, little-endian, by their offset in bytes."""
 
-SYSTEM = Names("system", {"halt": fact(1), "hears": fact(1)})
-"""What the system file says: whether the processor sleeps between two turns, and whether a service
-of this card wants all frames of its wire."""
+SYSTEM = Names("system", {"halt": fact(1), "hears": fact(1), "link": fact(1)})
+"""What the system file says: whether the processor sleeps between two turns, whether a service
+of this card wants all frames of its wire, and whether one asks for the link."""
 
 EVERY = Names("every", {"shortest": fact(64)})
 """The shortest period of what the image does every so often, in nanoseconds."""
@@ -266,6 +266,6 @@ NOW = "now"
 """In an example of a clock: its ticks since the start, as an image has them."""
 
 HOST = {"ip": number(32), "mac": number(48)}
-MY = Names("my", {**HOST, "mask": number(32), "gateway": number(32)})
+MY = Names("my", {**HOST, "mask": number(32), "gateway": number(32), "link": BIT})
 PEER = Names("peer", HOST)
 """The machine's own addresses, and those of who asks it."""

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from metaos import resources
+from metaos.boot.network import NETDEV
 from metaos.link.image import write_image
 from metaos.match.system import read_system
 from metaos.pipeline import build
@@ -147,3 +148,31 @@ def test_what_leaves_the_network_goes_through_the_gateway(tmp_path: Path) -> Non
         assert [int.from_bytes(frame[42:46], "big") for frame in said] == [0, 1, 2]
         assert {frame[:6] for frame in said} == {PEER}
         assert {frame[30:34] for frame in said} == {bytes([192, 0, 2, 9])}
+
+
+LINKED = ("e1000", "e1000e", "vmxnet3", *(card for card in CARDS if card.startswith("virtio")))
+"""Cards that can tell whether their link is up."""
+
+
+@pytest.mark.parametrize("idle", [None, "poll"], ids=["asleep where it can", "awake"])
+@pytest.mark.parametrize(
+    "card",
+    [pytest.param(x, marks=() if x == "e1000" else pytest.mark.slow) for x in LINKED],
+)
+def test_a_link_that_has_come_back_is_announced(
+    card: str, idle: str | None, tmp_path: Path
+) -> None:
+    device = f"{card},mac={MAC.hex(':')}"
+    default = read_system()
+    services = (*default.services, "arp.announce")
+    system = msgspec.structs.replace(default, services=services, idle=idle)
+    made = build(probed(*CARDS[card], "-device", device), system=system)
+    write_image(made, tmp_path / "x.img")
+    with booted(tmp_path / "x.img", CARDS[card], card=device) as machine:
+        assert machine.wire.receive(20) == arp(1, MAC, IP, IP)
+        for _ in range(3):
+            assert machine.wire.receive(0.3) is None, "it is said once"
+            machine.vm.hmp(f"set_link {NETDEV} off")
+            assert machine.wire.receive(0.5) is None, "a frame over a link that is down"
+            machine.vm.hmp(f"set_link {NETDEV} on")
+            assert machine.wire.receive(5) == arp(1, MAC, IP, IP)
