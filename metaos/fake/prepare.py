@@ -20,6 +20,7 @@ from metaos.lower.plan import DevicePlan, plan
 from metaos.match.bind import Binding, Bindings, offers, services_of
 from metaos.match.system import System
 from metaos.pattern import syntax as s
+from metaos.pattern.names import INTERRUPTS_CLASS, TICK_CLASS
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
 from metaos.probe.machine import Learnt, Origin
@@ -54,9 +55,9 @@ def prepare(
     text: str,
 ) -> Prepared:
     """Lower a rule for the machine of its fake. Raises MetaosError where that cannot be."""
-    machine, clock = machine_for(pattern), _clock(pattern, patterns)
-    if clock is not None:
-        more = machine_for(clock)
+    machine, beside = machine_for(pattern), _beside(pattern, patterns)
+    for other in beside:
+        more = machine_for(other)
         machine = msgspec.structs.replace(
             machine,
             acpi=machine.acpi + more.acpi,
@@ -65,9 +66,7 @@ def prepare(
         )
     binding = Binding(device_for(pattern, machine), pattern, "", ())
     machine = msgspec.structs.replace(machine, learnt=_learnt(binding, given))
-    bound: tuple[Binding, ...] = (binding,)
-    if clock is not None:
-        bound = (*bound, Binding(device_for(clock, machine_for(clock)), clock, "", ()))
+    bound = (binding, *(Binding(device_for(x, machine_for(x)), x, "", ()) for x in beside))
     services: tuple[s.Service, ...] = ()
     if offers(pattern):
         services = tuple(x for x in services_of(patterns, system) if x.say is None)
@@ -79,12 +78,16 @@ def prepare(
     return Prepared(pattern, lowered, device, tuple(others))
 
 
-def _clock(pattern: Pattern, patterns: Patterns) -> Pattern | None:
-    """The clock that bounds the rule's waits, unless it is one itself."""
-    if pattern.one(s.Clock) is not None:
-        return None
-    known = (p for p in patterns.devices.values() if p.fakes and not p.abstract)
-    return next((p for p in known if p.one(s.Clock) is not None), None)
+def _beside(pattern: Pattern, patterns: Patterns) -> tuple[Pattern, ...]:
+    """The clock that bounds the rule's waits, unless it is one itself; and beside a rule that is
+    there for an image that sleeps, what wakes the processor."""
+    wanted: list[type[s.Clock | s.Waker]] = [s.Clock]
+    if pattern.class_name in (INTERRUPTS_CLASS, TICK_CLASS):
+        wanted.append(s.Waker)
+    known = [p for p in patterns.devices.values() if p.fakes and not p.abstract]
+    missing = (kind for kind in wanted if pattern.one(kind) is None)
+    found = (next((p for p in known if p.one(kind) is not None), None) for kind in missing)
+    return tuple(p for p in found if p is not None)
 
 
 def _saying(text: str, pattern: Pattern) -> s.Service:

@@ -11,8 +11,8 @@ from metaos.lower.clock import BEGINS, EVERY, NOW, Ticks, times_told
 from metaos.lower.initial import fills
 from metaos.lower.loops import COUNT
 from metaos.lower.plan import DevicePlan, TablePlan
-from metaos.lower.row import Row
-from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, SPARE, ConfigAccess
+from metaos.lower.row import SPARE, Row
+from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
 from metaos.lower.work import GENERATED, MEMORY, Work, clock_of, waker_of
 from metaos.match.bind import router_of
@@ -152,6 +152,7 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
     for phase, rows in (("guard", guard_rows), ("init", init_rows)):
         for row in rows:
             touch(row.place.symbol, phase, row.place.value, 4)
+            touch(row.value.symbol, phase, row.value.value, 4)
     result = []
     for device in work.plans:
         for name, window in device.windows.items():

@@ -18,13 +18,11 @@ from metaos.link.parts import Datum, DatumLine
 from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
 from metaos.lower.loops import COUNT
-from metaos.lower.row import FULL, Cell, Row
+from metaos.lower.row import FULL, INVERT, PAUSE, SPARE, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 from metaos.told import facts_of
 
 CURSOR, LAST, ELAPSED, NEXT = "rows.cursor", "rows.last", "rows.elapsed", "next"
-SPARE = "rows.spare"
-"""4 bytes that take the access of a row that has none in memory."""
 PLATFORM = "platform"
 _FIRST = Row("mem32.test", Cell(0, SPARE), Cell(0), 0, 0, 0, PLATFORM, Span("generated", 1, 1, 2))
 """Passes always: before it the clock has not been read, so that no wait may come first."""
@@ -72,6 +70,8 @@ KINDS = (
     *(f"{space}.unlike" for space in (*SPACES, CONFIG)),
     LOOP,
     *(f"{space}.{action}" for action in ("flip", "bit") for space in SPACES),
+    PAUSE,
+    INVERT,
 )
 """What a row can be; where two are as frequent, the earlier has the smaller number."""
 
@@ -143,7 +143,7 @@ def keeping(bits: int) -> tuple[str, ...]:
 
 def _reading(space: str) -> tuple[str, ...]:
     """The kinds of rows that read a place of `space`."""
-    actions = ("test", "unlike", "bit", "loop", "keep", *(f"keep{bits}" for bits in KEPT))
+    actions = ("test", "unlike", "bit", "loop", "keep", *(f"keep{bits}" for bits in KEPT), "invert")
     return tuple(f"{space}.{action}" for action in actions)
 
 
@@ -259,7 +259,7 @@ class _Stepper:
         passed = b.eq(b.and_(b.sub(found, self.value), self.column("mask")), b.const(0, 32))
         unlike = self.is_kind(*(k for k in KINDS if k.endswith(".unlike")))
         passed = passed if unlike is None else b.xor(passed, unlike)
-        late = self.late(passed)
+        passed, late = self.late(passed)
         again = self.is_kind(LOOP)
         step = b.select(passed, b.const(self.stride, 32), self.back(again, passed, found))
         cursor = b.add(b.trunc(self.at, 32), step)
@@ -333,6 +333,7 @@ class _Stepper:
         for bits in (*KEPT, 32):
             self.keep(found, bits)
         self.keep_bit(found)
+        self.keep_inverse(found)
         return found
 
     def keep(self, found: Op, bits: int) -> None:
@@ -343,6 +344,14 @@ class _Stepper:
             if keep is not None:
                 at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
                 b.store(b.trunc(found, bits), ABSOLUTE, 0, (at,))
+
+    def keep_inverse(self, found: Op) -> None:
+        """The complement of what is found goes to a register in memory."""
+        b, keep = self.b, self.is_kind(INVERT)
+        if keep is not None:
+            with b.at(self.span(INVERT)):
+                at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
+                b.store(b.not_(found), ABSOLUTE, 0, (at,), ordered=True)
 
     def keep_bit(self, found: Op) -> None:
         """One bit found becomes one bit of 16: the row's number plus the rounds to come."""
@@ -421,15 +430,19 @@ class _Stepper:
                 self.b.store(found, FAULT, FAULT_WORDS["found"])
         return found
 
-    def late(self, passed: Op) -> Op:
-        """1 bit: the row's time is over."""
+    def late(self, passed: Op) -> tuple[Op, Op]:
+        """Whether the row has passed, a pause when its time is over; whether that is over."""
         b = self.b
         limit = self.columns["limit"]
         if self.ticks is None or not any(c.value for c in limit.cells):
-            return b.const(1, 1)
+            return passed, b.const(1, 1)
         now = b.resize(read(b, self.ticks), 32)
         since = self.ticks.since(b, now, b.load(32, LAST))
         b.store(now, LAST)
         elapsed = b.add(b.load(32, ELAPSED), since)
+        pause = self.is_kind(PAUSE)
+        if pause is not None:
+            with b.at(self.span(PAUSE)):
+                passed = b.select(pause, b.ule(self.column("limit"), elapsed), passed)
         b.store(b.select(passed, b.const(0, 32), elapsed), ELAPSED)
-        return b.ule(self.column("limit"), elapsed)
+        return passed, b.ule(self.column("limit"), elapsed)

@@ -16,7 +16,7 @@ from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
-from metaos.pattern.names import ENTRIES
+from metaos.pattern.names import ENTRIES, TICK_CLASS
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import dotted, walk
 from metaos.probe.acpi import madt_entries
@@ -186,9 +186,11 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     carried = any(x.over == FRAME for x in services)
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     results = [_wanted(result, carried) for result in results]
+    results, ticks = _apart(results)
     results = _asked(results, awake=system.idle == "poll")
     bound = tuple(r for r in results if isinstance(r, Binding))
-    bound = (*_tick(bound, services, patterns, system), *bound)
+    if system.idle != "poll" and periods(bound, services):
+        bound = _with_tick(bound, ticks, patterns)
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
@@ -215,20 +217,44 @@ def _names(node: object, name: str) -> bool:
     return any(isinstance(x, s.Member) and dotted(x) == name for x in walk(node))
 
 
-def _tick(
-    bound: tuple[Binding, ...], services: tuple[s.Service, ...], patterns: Patterns, system: System
-) -> tuple[Binding, ...]:
-    """What wakes an image that sleeps until something is due; without a rule it cannot sleep.
+def clock_of(bound: Iterable[Binding]) -> s.Clock | None:
+    """The counter that tells the time."""
+    return next((c for b in bound if (c := clock_in(b.pattern)) is not None), None)
 
-    Nor can it with a clock that wraps within a second: asleep a wrap would be missed.
+
+def _apart(
+    results: list[Binding | Unmatched],
+) -> tuple[list[Binding | Unmatched], tuple[Binding, ...]]:
+    """What can tick is there only where it is needed."""
+    ticks = tuple(
+        r for r in results if isinstance(r, Binding) and r.pattern.class_name == TICK_CLASS
+    )
+    return [r for r in results if r not in ticks], ticks
+
+
+def _with_tick(
+    bound: tuple[Binding, ...], ticks: tuple[Binding, ...], patterns: Patterns
+) -> tuple[Binding, ...]:
+    """With what wakes an image that sleeps until something is due; without a rule it cannot sleep.
+
+    That is the platform's, unless the clock has its ports; else a device that can tick, which is
+    started last, when clock and interrupt controllers are.
     """
-    clocks = (c for b in bound if (c := clock_in(b.pattern)) is not None)
-    if any(c.hertz and 1 << c.bits < c.hertz for c in clocks):
-        return ()
-    if system.idle == "poll" or not periods(bound, services):
-        return ()
-    found = _bind_one(Device(TICK, "platform"), patterns)
-    return (found,) if isinstance(found, Binding) else ()
+    platform = _bind_one(Device(TICK, "platform"), patterns)
+    taken = {port for b in bound if clock_in(b.pattern) is not None for port in _ports(b.pattern)}
+    if isinstance(platform, Binding) and not taken & _ports(platform.pattern):
+        return platform, *bound
+    return (*bound, *ticks[:1])
+
+
+def _ports(pattern: Pattern) -> set[int]:
+    """The ports that a rule names by numbers."""
+    return {
+        block.at.value + register.offset
+        for block in pattern.of(s.Registers)
+        if block.space == "port" and isinstance(block.at, s.Number)
+        for register in block.registers
+    }
 
 
 def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
@@ -241,6 +267,7 @@ def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
     """The bindings of a machine, whatever a system needs."""
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
+    results, _ = _apart(results)
     results = _asked(results, awake=False)
     return tuple(r for r in results if isinstance(r, Binding))
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from metaos.errors import MetaosError
 from metaos.match.bind import (
     LINK,
-    TICK,
     Binding,
     Bindings,
     Device,
+    clock_of,
     link_asked,
     offers,
     periods,
@@ -26,6 +26,7 @@ from metaos.match.bind import (
 )
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
+from metaos.pattern.names import TICK_CLASS
 from metaos.pattern.patterns import Pattern
 
 LINE_0, SPURIOUS, MESSAGE = 32, 47, 48
@@ -115,10 +116,21 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
         **AWAKE,
         "system.halt": int(sleep.halt),
         LINK: int(link_asked(bindings.services)),
-        "every.shortest": min(periods(bindings.bindings, bindings.services), default=0),
+        "every.shortest": _shortest(bindings),
         "interrupt.address": _MESSAGES | processor << 12,
         "interrupt.processor": processor,
     }
+
+
+def _shortest(bindings: Bindings) -> int:
+    """How often the image must wake, in nanoseconds; 0 if it need not.
+
+    The clock has to be read twice in each of its wraps.
+    """
+    found = periods(bindings.bindings, bindings.services)
+    clock = clock_of(bindings.bindings)
+    wrap = (10**9 << clock.bits) // clock.hertz if clock is not None and clock.hertz else 0
+    return min((*found, wrap // 2) if wrap else found) if found else 0
 
 
 def capability_at(device: Device, pattern: Pattern) -> int:
@@ -134,7 +146,7 @@ def _obstacle(bindings: Bindings) -> str:
     """Why the processor could sleep for ever; empty if it could not."""
     if not any(b.pattern.one(s.Waker) for b in bindings.bindings):
         return "no rule says how its processor is interrupted"
-    ticks = any(b.device.address == TICK for b in bindings.bindings)
+    ticks = any(b.pattern.class_name == TICK_CLASS for b in bindings.bindings)
     if not ticks and periods(bindings.bindings, bindings.services):
         return "'every' asks for the time, and nothing ticks"
     for binding in bindings.bindings:

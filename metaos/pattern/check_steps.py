@@ -98,6 +98,9 @@ class Flow(Accesses):
                     self.test(row)
                 case s.Touch():
                     self.touch(row)
+                case s.Pause(nanoseconds=time):
+                    self.typer.given(row.given)
+                    self.typer.built(time)
                 case s.Each():
                     self.each(row)
                 case s.Repeat():

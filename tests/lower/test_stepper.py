@@ -15,7 +15,7 @@ from metaos.ir.program import Program
 from metaos.link.parts import Datum
 from metaos.lower.clock import Ticks
 from metaos.lower.loops import COUNT, MAX_FLIPS, joined
-from metaos.lower.row import FULL, Cell, Row
+from metaos.lower.row import FULL, INVERT, PAUSE, SPARE, Cell, Row
 from metaos.lower.stepper import (
     CURSOR,
     ELAPSED,
@@ -23,7 +23,6 @@ from metaos.lower.stepper import (
     LAST,
     LOOP,
     NEXT,
-    SPARE,
     Column,
     ConfigAccess,
     _columns,
@@ -148,7 +147,8 @@ def width_of(kind: str) -> int:
 
 
 def random_row(source: random.Random, site: int) -> Row:
-    kind = source.choice([k for k in KINDS if not k.startswith("cpuid") and k != LOOP])
+    others = (LOOP, PAUSE, INVERT)  # each has tests of its own
+    kind = source.choice([k for k in KINDS if not k.startswith("cpuid") and k not in others])
     space, action = kind.split(".")
     bits = width_of(kind)
     places = {"mem": 4 * source.randrange(8), "con": source.randrange(1 << 24) & ~3}
@@ -391,6 +391,38 @@ def test_a_wait_ends_in_time(milliseconds: int, start: int, first: bool) -> None
         assert passed < limit, "it waits beyond its limit"
     assert passed >= limit
     assert phase.fault()[3] == 5
+
+
+def pausing(milliseconds: int) -> Row:
+    return Row(PAUSE, Cell(0, SPARE), Cell(0), 0, milliseconds * 1_000_000, 0, "dev", HERE)
+
+
+@pytest.mark.parametrize("milliseconds", [1, 100, 3000])
+@pytest.mark.parametrize("start", [0, 0x7FFFFF, 0xFFFFFE])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_pause_lasts_as_long_as_it_says(milliseconds: int, start: int, first: bool) -> None:
+    """Two of them: each from its own beginning, and neither ends in a report."""
+    world = World(time=start)
+    rows = (row("mem32.write", 4, 1), pausing(milliseconds), pausing(milliseconds))
+    phase = Phase((*rows[first:], row("mem32.write", 8, 2)), world)
+    assert phase.turn() == "init"
+    step, limit = TIMER.of(milliseconds * 1_000_000) // 50 + 1, milliseconds * TIMER.hertz / 1000
+    passed = 0
+    while ("mem32.write", 8, 2) not in world.log:
+        world.time = world.time + step & (1 << TIMER.bits) - 1
+        passed += step
+        to = phase.turn()
+        assert passed <= 2 * limit + 5 * step, "it lasts too long"
+    assert to == "wipe" and passed >= 2 * limit
+
+
+def test_a_register_becomes_the_complement_of_another() -> None:
+    world = World(window={4: 0x0000_1234, 12: 7})
+    one = Row(INVERT, Cell(4, "window"), Cell(12, "window"), 0, 0, 0, "dev", HERE)
+    phase = Phase((row("mem32.write", 0, 5), one, row("mem32.write", 8, 2)), world)
+    assert [phase.turn() for _ in range(3)] == ["init", "init", "wipe"]
+    assert world.window == {0: 5, 4: 0x1234, 8: 2, 12: 0xFFFF_EDCB}
+    assert len(world.log) == 4
 
 
 @pytest.mark.parametrize("first", [False, True])

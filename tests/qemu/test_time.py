@@ -7,6 +7,7 @@ depends on how busy the host is; the real-time clock counts the same time in sec
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from metaos.match.system import System
 from metaos.pipeline import build
 from metaos.probe.machine import Learnt, Origin
 from metaos.probe.store import read_machine
-from tests.qemu.booted import TARGET, Booted, booted
+from tests.qemu.booted import CARD, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import MACHINES, Make, probed
 
 pytestmark = pytest.mark.qemu
@@ -72,10 +73,10 @@ class Watched:
     looks: int
 
 
-def watched(path: Path, image: Image, *arguments: str) -> Watched:
+def watched(path: Path, image: Image, target: Sequence[str] = TARGET, card: str = CARD) -> Watched:
     place = image.manifest.symbol(NOW).physical
     slow = ("-icount", "shift=6,sleep=off", "-rtc", "clock=vm")
-    with booted(path, (*TARGET, *slow, *arguments)) as machine:
+    with booted(path, (*target, *slow), card=card) as machine:
         machine.wait_for("MetaOS")
 
         sleeps: list[bool] = []
@@ -125,6 +126,19 @@ def test_four_times_a_second_asleep(make: Make, blinking: Path) -> None:
     found = watched(path, image)
     through_the_wraps(found)
     assert 2 * found.asleep > found.looks > 2
+
+
+def test_four_times_a_second_asleep_by_the_local_apics_timer(make: Make, blinking: Path) -> None:
+    """-M microvm: the clock's counter wraps after 54.9 ms, so there is a tick after 27.5 ms."""
+    target = ("-M", "microvm,rtc=on", "-m", "64", "-nodefaults", *SERIAL)
+    card = "virtio-net-device,mac=52:54:00:12:34:56"
+    path, image = make(probed(*target, "-device", card), patterns=[blinking])
+    served = {x.pattern for x in image.manifest.provenance.devices}
+    assert {"local_apic_timer", "pit8254", "io_apic"} <= served and "pit8254_tick" not in served
+    found = watched(path, image, target, card)
+    assert abs(found.stars / 4 - found.seconds) <= 1.5
+    assert abs(found.stars - 4 * found.ticks / 4_661) <= 1
+    assert found.asleep
 
 
 def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:

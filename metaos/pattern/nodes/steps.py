@@ -39,6 +39,9 @@ class StepNodes(LocatedNodes):
     def touch(self, meta: Any, c: list[Any]) -> s.Row:
         return s.Touch(c[0], c[1], self.span(meta))
 
+    def pause(self, meta: Any, c: list[Any]) -> s.Row:
+        return s.Pause(c[0], c[1], self.span(meta))
+
     def when(self, meta: Any, c: list[Any]) -> s.Step:
         return s.When(c[0], tuple(c[1:]), self.span(meta))
 

@@ -216,7 +216,8 @@ class Interrupt:
 
     `kind`: pin (the probed line of a PCI function's INTx), message (MSI), table (MSI-X, which the
     rule itself fills), window (the line that firmware's tables say of a window that no bus
-    announces) or line (number `line` of the interrupt controllers, by edges).
+    announces), own (the processor's own) or line (number `line` of the interrupt controllers, by
+    edges).
     """
 
     kind: str

@@ -195,6 +195,15 @@ class Touch:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The next row is done so many nanoseconds later."""
+
+    nanoseconds: Expr
+    given: Expr | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Each:
     """The rows inside once for each member of a build-time list, by its name."""
 
@@ -222,4 +231,4 @@ class Run:
     span: Span
 
 
-Row = Write | Await | Expect | Touch | Each | Repeat | Run | Given
+Row = Write | Await | Expect | Touch | Pause | Each | Repeat | Run | Given
