@@ -103,7 +103,14 @@ def _and(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
         return x if mask else b.const(0, bits)
     if x.kind == "and" and x.args[1].kind == "const":
         return b.and_(x.args[0], b.const(x.args[1].value & mask, bits))
+    if x.kind == "add" and x.args[1].kind == "const" and not x.args[1].value & _below(y.value):
+        return b.and_(x.args[0], y)
     return None
+
+
+def _below(mask: int) -> int:
+    """All bits up to the highest of a mask."""
+    return ones(mask.bit_length())
 
 
 def _or(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
@@ -306,6 +313,8 @@ def _trunc(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
     if x.kind in ("zext", "trunc"):
         return b.resize(x.args[0], bits)
     if x.kind == "and" and x.args[1].kind == "const" and x.args[1].value & ones(bits) == ones(bits):
+        return b.trunc(x.args[0], bits)
+    if x.kind == "add" and x.args[1].kind == "const" and not x.args[1].value & ones(bits):
         return b.trunc(x.args[0], bits)
     if x.kind == "bswap":
         return _swapped_slice(b, x.args[0], 0, bits)

@@ -175,6 +175,7 @@ class Turn(Values):
 
     def write_state(self, state: StatePlan, node: s.Expr, guard: Cond) -> None:
         self.read_state(state, ())  # who reads it later in the turn reads the old value
+        self.renewed.pop((f"{state.symbol}+0", None), None)
         gate = self.gate(guard)
         amount = self.counts(state, node)
         self.written.add(state.name)

@@ -51,6 +51,7 @@ class Values(Accesses):
         super().__init__(plan, builder, text)
         self.names: dict[str, Value] = {}
         self.loaded: dict[tuple[str, Op | None], Op] = {}
+        self.renewed: dict[tuple[str, Op | None], Op] = {}  # since it was written last
         self.sums: set[tuple[str, int]] = set()
 
     # -- conditions
@@ -362,12 +363,13 @@ class Values(Accesses):
         self, state: StatePlan, index: tuple[Op, ...], offset: int = 0, fresh: bool = False
     ) -> Num:
         key = (f"{state.symbol}+{offset}", index[0] if index else None)
-        if fresh or key not in self.loaded:
+        known = self.renewed if fresh else self.loaded
+        if key not in known:
             op = self.b.load(state.storage, state.symbol, offset, index)
-            if fresh:
+            if fresh and index:
                 return Num(op, state.bits, state.scale)
-            self.loaded[key] = op
-        return Num(self.loaded[key], state.bits, state.scale)
+            known[key] = op
+        return Num(known[key], state.bits, state.scale)
 
     def stored(self, state: StatePlan, value: Value) -> Op:
         """A value as the state keeps it."""

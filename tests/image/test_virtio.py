@@ -24,7 +24,18 @@ from tests.image.conftest import drain
 from tests.image.engine import Engine
 from tests.image.harness import Station, Turn
 from tests.image.trace import phase_code
-from tests.ir.virtio import CARD, IP, OFFERS, PLAIN, conserved, legacy, modern, owners, wanted
+from tests.ir.virtio import (
+    CARD,
+    IP,
+    OFFERS,
+    PLAIN,
+    SLOTS,
+    conserved,
+    legacy,
+    modern,
+    owners,
+    wanted,
+)
 from tests.model.frames import frames
 from tests.systems import POLLED
 
@@ -154,11 +165,11 @@ def scribble(source: random.Random, station: Station, card: v.Net) -> None:
     if source.random() < 0.7:
         queue.used = int.from_bytes(station.pc.read(queue.device + 2, 2), "little")
         lengths = (60, 72, 0, 11, 12, 2048, 2049, source.randrange(1 << 32))
-        ids = (source.randrange(16), source.randrange(1 << 32))
+        ids = (source.randrange(SLOTS), source.randrange(1 << 32))
         queue.give(source.choice(ids), source.choice(lengths))
     buffer = image_of(station.machine).manifest.symbol(f"{CARD}.buf").physical
     frame = next(frames(source.randrange(1 << 20), 1, card.mac, IP))
-    at = buffer + 2048 * source.randrange(32)
+    at = buffer + 2048 * source.randrange(2 * SLOTS)
     station.pc.write(at, source.randbytes(card.head) + frame)
 
 

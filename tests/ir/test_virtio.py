@@ -17,6 +17,7 @@ from tests.ir.virtio import (
     IP,
     OFFERS,
     PLAIN,
+    SLOTS,
     conserved,
     legacy,
     lowered,
@@ -35,7 +36,7 @@ MACHINES = {
     "modern all, notified at +2": modern(EVERY, 2, (5, 3)),
     "modern all, notified at +0x600": modern(EVERY, 0x100, (1, 6)),
     **{f"legacy {name}": legacy(offered) for name, offered in OFFERS.items()},
-    "legacy of 16": legacy(EVERY, 16),
+    "legacy of 32": legacy(EVERY, SLOTS),
     "legacy of 2048": legacy(PLAIN, 2048),
 }
 
@@ -64,7 +65,7 @@ def check_buffers(station: Interpreted, machine: Machine, card: v.Net) -> None:
     assert conserved(owners(lambda name: place(station, machine, name)))
     buffers = station.memory.linear(f"{CARD}.buf")
     for queue in card.queues:
-        assert set(queue.addresses()[:16]) <= set(range(buffers, buffers + 65536, 2048))
+        assert set(queue.addresses()[:SLOTS]) <= set(range(buffers, buffers + 4096 * SLOTS, 2048))
 
 
 def compare(station: Interpreted, card: v.Net, asked: Iterable[bytes]) -> int:
@@ -86,7 +87,7 @@ def test_set_up_and_answers_are_right(machine: Machine) -> None:
     assert card.status == (7 if card.legacy else 15)
     assert card.accepted == card.offered & v.KNOWN
     rx, tx = card.queues
-    assert (rx.notified, tx.notified, len(rx.offered), len(tx.offered)) == (1, 0, 16, 0)
+    assert (rx.notified, tx.notified, len(rx.offered), len(tx.offered)) == (1, 0, SLOTS, 0)
     assert place(station, machine, f"{CARD}.mac")[:6] == card.mac
     check_buffers(station, machine, card)
     card.shuffle = random.Random(5)
@@ -158,7 +159,7 @@ def test_the_indices_wrap() -> None:
         queue.fetched, queue.checked = queue.fetched & 0xFFFF, queue.checked & 0xFFFF
         queue.used = 65520
         queue.ask()
-    for name, number in (("rx.seen", 65520), ("tx.seen", 65504)):
+    for name, number in (("rx.seen", 65520), ("tx.seen", 65520 - SLOTS)):
         station.memory.write(station.memory.linear(f"{CARD}.{name}"), 16, number)
     assert compare(station, card, frames(10, 120, card.mac, IP)) > 30
     assert card.queues[0].used < 1000
@@ -248,20 +249,20 @@ def test_a_slow_device_holds_the_frames_back() -> None:
     machine = modern(PLAIN | v.EVENT_IDX)
     station, card = started(machine)
     card.held, card.shuffle = True, random.Random(14)
-    asked = [f for f in frames(14, 200, card.mac, IP) if wanted(f, card.mac)][:31]
-    assert all(card.deliver(frame) for frame in asked[:16])
-    for _ in range(20):
+    asked = [f for f in frames(14, 400, card.mac, IP) if wanted(f, card.mac)][: 2 * SLOTS - 1]
+    assert all(card.deliver(frame) for frame in asked[:SLOTS])
+    for _ in range(SLOTS + 4):
         station.step()
     card.settle()
-    assert card.waiting == 16
-    assert all(card.deliver(frame) for frame in asked[16:])
+    assert card.waiting == SLOTS
+    assert all(card.deliver(frame) for frame in asked[SLOTS:])
     before = card.writes
     for _ in range(10):
         station.step()
     assert card.writes == before
     card.held = False
     card.release()
-    for _ in range(20):
+    for _ in range(SLOTS + 4):
         station.step()
     counted = Counter(answer for frame in asked for answer in wanted(frame, card.mac))
     assert Counter(card.sent) == counted

@@ -1,4 +1,4 @@
-"""Virtio devices out of order: what they do is reported or bounded, and buffers stay 32.
+"""Virtio devices out of order: what they do is reported or bounded, and buffers stay 64.
 
 The interpreter faults any access outside of the places that the rules declared.
 """
@@ -22,6 +22,7 @@ from tests.ir.virtio import (
     IP,
     OFFERS,
     PLAIN,
+    SLOTS,
     card_of,
     configured,
     learnt,
@@ -36,7 +37,7 @@ MACHINES = {
     "modern": modern(OFFERS["all"]),
     "modern plain": modern(PLAIN),
     "legacy": legacy(OFFERS["all"]),
-    "legacy of 16": legacy(PLAIN, 16),
+    "legacy of 32": legacy(PLAIN, SLOTS),
 }
 HUGE = 0xFFFFFFFF
 
@@ -69,9 +70,9 @@ def _jump(by: int) -> Callable[[v.Net, Queue], None]:
 
 
 ACTS: dict[str, Callable[[v.Net, Queue], None]] = {
-    "an id behind the queue": _each((16, 60), (255, 60), (256, 60)),
+    "an id behind the queue": _each((SLOTS, 60), (255, 60), (256, 60)),
     "an id of 32 bits": _each((HUGE, 60), (0x80000003, 60)),
-    "the same id again and again": _each(*[(5, 60)] * 16),
+    "the same id again and again": _each(*[(5, 60)] * SLOTS),
     "no length": _each((1, 0), (2, 1)),
     "less than a header": _each((1, 9), (2, 11)),
     "a header and nothing": _each((1, 10), (2, 12), (3, 25)),
@@ -105,10 +106,10 @@ def scribble(source: random.Random, station: Interpreted, card: v.Net) -> None:
     if source.random() < 0.7:
         queue.used = int.from_bytes(card.bus.read(queue.device + 2, 2), "little")
         lengths = (60, 72, 0, 11, 12, 2048, 2049, source.randrange(1 << 32))
-        ids = (source.randrange(16), source.randrange(1 << 32))
+        ids = (source.randrange(SLOTS), source.randrange(1 << 32))
         queue.give(source.choice(ids), source.choice(lengths))
     buffers = station.memory.linear(f"{CARD}.buf")
-    at = source.randrange(32) * 2048
+    at = source.randrange(2 * SLOTS) * 2048
     frame = next(frames(source.randrange(1 << 20), 1, card.mac, IP))
     card.bus.write(buffers + at, source.randbytes(card.head) + frame)
 
@@ -237,12 +238,12 @@ def test_another_place_of_notification_is_reported() -> None:
 
 
 @pytest.mark.parametrize("make", [modern, legacy])
-@pytest.mark.parametrize("room", [0, 8])
+@pytest.mark.parametrize("room", [0, 16])
 @pytest.mark.parametrize("queue", ["rx__room", "tx__room"])
 def test_a_queue_too_short_is_refused(make: Make, room: int, queue: str) -> None:
     with pytest.raises(MetaosError) as error:
         lowered(learnt(make(PLAIN), **{queue: room}))
-    assert "a queue of the device has fewer than 16 slots" in str(error.value.problems)
+    assert "a queue of the device has fewer than 32 slots" in str(error.value.problems)
 
 
 @pytest.mark.parametrize(

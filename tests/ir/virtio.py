@@ -87,6 +87,10 @@ def lowered(machine: Machine) -> Lowered:
     return lower(bind(machine, patterns(), POLLED))
 
 
+SLOTS = 32
+"""Of each queue, that the driver uses."""
+
+
 def wanted(frame: bytes, mac: bytes) -> list[bytes]:
     """What comes back: nothing fills frames up here, and a group's are seen as everybody's."""
     if frame[:1] and frame[0] & 1:
@@ -100,12 +104,14 @@ def owners(read: Callable[[str], bytes]) -> list[int]:
     found = []
     for place in ("rxb", "txb"):
         data = read(f"{CARD}.{place}")
-        stride = (len(data) - 1) // 15
-        found += [int.from_bytes(data[stride * i : stride * i + 4], "little") for i in range(16)]
+        stride = (len(data) - 1) // (SLOTS - 1)
+        found += [
+            int.from_bytes(data[at : at + 4], "little") for at in range(0, stride * SLOTS, stride)
+        ]
     return found
 
 
 def conserved(numbers: Iterable[int]) -> bool:
-    """Whether these are 32 different buffers, 2048 bytes from one to the next."""
+    """Whether these are 64 different buffers, 2048 bytes from one to the next."""
     inside = sorted(numbers)
-    return [n - inside[0] for n in inside] == [2048 * i for i in range(32)]
+    return [n - inside[0] for n in inside] == [2048 * i for i in range(2 * SLOTS)]

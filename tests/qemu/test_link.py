@@ -36,7 +36,7 @@ CARDS = {
     "PCnet": (PC, CARD.replace("e1000,", "pcnet,")),
     "RTL8139C+": (PC, CARD.replace("e1000,", "rtl8139,")),
 }
-"""With rings of 16 slots, of 32 the vmxnet3's, of 256 the legacy virtio's."""
+"""With rings of 16 to 64 slots, of 32 virtio's, of 256 the legacy virtio's."""
 ECHOES = 32_000
 
 
