@@ -99,5 +99,5 @@ def _reached(node: Any, inside: Mapping[tuple[str, str], s.Expr]) -> Any:
     """`hop.ready` as what it stands for."""
     match node:
         case s.Member(of=s.Name(text=use), name=name) if (use, name) in inside:
-            return replace(inside[use, name], span=node.span)  # type: ignore[type-var]
+            return replace(inside[use, name], span=node.span)
     return changed(node, lambda inner: _reached(inner, inside))
