@@ -1,6 +1,7 @@
 # make setup   what MetaOS needs, from Debian and PyPI
 # make demo    a machine probed, its image built, booted and talked to
-# make test    what continuous integration runs: lint, types, quick tests, some machines booted
+# make quick   the tests that take milliseconds
+# make test    what continuous integration runs: lint, types, tests, some machines booted
 # make test-all  that, and every machine and the slow tests
 # make soak    damaged inputs by the ten thousand, then hours of echoes: SPACED=N FLOOD=N of each
 # make format  source code as `make test` wants it
@@ -11,7 +12,7 @@ JOBS ?= auto
 SPACED ?= 1000000
 FLOOD ?= 1000000
 
-.PHONY: setup demo test test-all lint quick boots rest soak format clean
+.PHONY: setup demo test test-all lint quick long boots rest soak format clean
 
 setup:
 	@PYTHON=$(PYTHON) sh tools/setup.sh
@@ -19,7 +20,7 @@ setup:
 demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
-test: lint quick boots
+test: lint quick long boots
 
 test-all: test rest
 
@@ -29,7 +30,10 @@ lint: setup
 	$(BIN)/mypy
 
 quick: setup
-	$(BIN)/pytest -q -n $(JOBS) -m "not qemu and not slow and not soak"
+	$(BIN)/pytest -q -n $(JOBS) -m "not long and not qemu and not slow and not soak"
+
+long: setup
+	$(BIN)/pytest -q -n $(JOBS) -m "long and not qemu and not slow and not soak"
 
 boots: setup
 	$(BIN)/pytest -q -n $(JOBS) -m "qemu and not slow and not soak"

@@ -153,7 +153,8 @@ def check_change(
     listed = set(manifest.roots)
     for step, value in walked.roots:
         if not (value.exact and value.bases <= listed):
-            yield broken(step.offset, "CR3 may be loaded with something that is no listed root")
+            text = f"CR3 may be loaded with {value}, which is no listed root"
+            yield broken(step.offset, text)
     yield from _stores_to_next(line, walked, atlas, manifest, book)
 
 

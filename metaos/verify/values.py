@@ -40,6 +40,10 @@ class Value:
         """The greatest member before reduction modulo 2^64."""
         return max(self.bases) + self.high
 
+    def __str__(self) -> str:
+        few = self.exact and len(self.bases) <= FEW
+        return " or ".join(f"{base:#x}" for base in sorted(self.bases)) if few else "many a number"
+
     def holds(self, number: int) -> bool:
         """Whether a number is a member."""
         distances = ((number - base) % MODULUS for base in self.bases)

@@ -15,6 +15,8 @@ from metaos.errors import Exit, MetaosError
 from tests.boot.stub import emulator, stub_image
 from tests.command import START, metaos
 
+pytestmark = pytest.mark.long
+
 VERBS = (
     *("build", "probe", "show", "match", "config", "run", "test", "boot-chart"),
     *("audit", "why", "trace", "patterns", "explain", "init", "doctor", "version", "clean"),

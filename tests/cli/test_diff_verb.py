@@ -8,6 +8,8 @@ import pytest
 from metaos.errors import Exit
 from tests.command import metaos
 
+pytestmark = pytest.mark.long
+
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 CARD, MOVED = MACHINES / "pc-e1000.json", MACHINES / "pc-slot7.json"
 

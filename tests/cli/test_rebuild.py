@@ -14,6 +14,8 @@ from metaos.tools import MISSING, differing, tool_versions
 from tests.command import metaos
 from tests.lower.lowering import MACHINES
 
+pytestmark = pytest.mark.long
+
 MACHINE, OTHER = MACHINES / "pc-e1000.json", MACHINES / "pc-slot7.json"
 
 

@@ -11,6 +11,8 @@ import pytest
 from metaos import resources
 from tests.docs.sessions import ROOT
 
+pytestmark = pytest.mark.long
+
 DOCUMENTS = (
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").rglob("*.md")),

@@ -7,6 +7,8 @@ import pytest
 
 from tests.docs.sessions import NEEDS_QEMU, ROOT, Shell, Step, matches, read_steps
 
+pytestmark = pytest.mark.long
+
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 

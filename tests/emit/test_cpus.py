@@ -24,6 +24,8 @@ from metaos.probe.cpuid_machine import processors
 from metaos.probe.cpuid_text import read_dump
 from metaos.probe.machine import Cpu, CpuidLeaf, Origin, Processor
 
+pytestmark = pytest.mark.long
+
 DUMPS = sorted((Path(__file__).parents[1] / "data" / "cpuid").glob("*.txt"))
 _NOT_TOLD = frozenset({"cx16", "sahf"})
 """LLVM leaves these out where it compares functions."""

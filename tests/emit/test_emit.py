@@ -25,6 +25,8 @@ from metaos.match.system import read_system
 from metaos.pattern.patterns import load
 from tests.lower.lowering import MACHINES, machine
 
+pytestmark = pytest.mark.long
+
 ALL = tuple(f.name for f in FEATURES)
 
 

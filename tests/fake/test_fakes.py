@@ -29,6 +29,8 @@ from tests.command import metaos
 from tests.fake import i8254x, ne2000
 from tests.model.frames import frames
 
+pytestmark = pytest.mark.long
+
 UNTESTED = {"pci_config1", "pit8254_tick"}
 """Devices whose patterns have no fake or no example yet."""
 QUICK = (

@@ -21,6 +21,8 @@ from metaos.pattern import syntax as s
 from metaos.pattern.patterns import load
 from metaos.pattern.spell import walk
 
+pytestmark = pytest.mark.long
+
 PATTERNS = load([resources.PATTERNS])
 CARDS = [n for n, p in PATTERNS.devices.items() if offers(p) and not p.abstract and p.fakes]
 SYSTEM = msgspec.structs.replace(

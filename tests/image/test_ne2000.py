@@ -21,6 +21,8 @@ from tests.ir.test_ne2000 import HOSTILE, wanted
 from tests.model.frames import frames
 from tests.systems import POLLED
 
+pytestmark = pytest.mark.long
+
 IP = bytes([10, 0, 2, 15])
 MOST_INSTRUCTIONS = 300
 LARGEST = 1023

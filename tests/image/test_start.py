@@ -19,6 +19,8 @@ from tests.image.conftest import Boot, drain
 from tests.image.harness import Station
 from tests.systems import POLLED
 
+pytestmark = pytest.mark.long
+
 MOST_INSTRUCTIONS = 27_000
 MORE_BEHIND_BRIDGES = 5_000
 """Each bus behind a bridge has 32 more slots for guard to look at."""

@@ -39,6 +39,8 @@ from tests.ir.virtio import (
 from tests.model.frames import frames
 from tests.systems import POLLED
 
+pytestmark = pytest.mark.long
+
 Make = Callable[[int], Machine]
 MOST_INSTRUCTIONS = 250
 EVERY = OFFERS["all"]

@@ -33,6 +33,8 @@ from tests.ir.virtio import (
 )
 from tests.model.frames import frames
 
+pytestmark = pytest.mark.long
+
 MACHINES = {
     "modern": modern(OFFERS["all"]),
     "modern plain": modern(PLAIN),

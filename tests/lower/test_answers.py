@@ -9,6 +9,8 @@ import pytest
 
 from tests.lower.lowering import Answering
 
+pytestmark = pytest.mark.long
+
 SUMMED = """layout H 8 bytes big
   kind u8
   hops u8

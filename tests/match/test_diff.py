@@ -19,6 +19,8 @@ from metaos.probe.header import read_function
 from metaos.probe.machine import Legacy, Machine, Origin, Unknown
 from metaos.probe.store import read_machine
 
+pytestmark = pytest.mark.long
+
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 CARD = "00:03.0"
 CARD_BAR = 0xFEBC0000

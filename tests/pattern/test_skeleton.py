@@ -23,6 +23,8 @@ from metaos.probe.machine import Machine, Origin, Unknown
 from metaos.probe.store import read_machine
 from tests.command import metaos
 
+pytestmark = pytest.mark.long
+
 MACHINE_FILE = Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json"
 CLASSES = ("general", "console", "net.ethernet")
 CARD, SCREEN, BRIDGE = "00:03.0", "00:02.0", "00:00.0"

@@ -25,6 +25,8 @@ from tests.conftest import GOLDEN
 from tests.lower.lowering import MACHINES, machine
 from tests.lower.test_golden import WHOLE
 
+pytestmark = pytest.mark.long
+
 QUICK = ("pc-e1000", "pc-virtio", "q35-bridge")
 EVERY = pytest.mark.parametrize(
     "name",

@@ -16,6 +16,8 @@ from metaos.tools import tool_versions
 from tests.lower.lowering import MACHINES
 from tests.pipeline.test_pipeline import built
 
+pytestmark = pytest.mark.long
+
 SECONDS = 120
 PARTS = ("metaos", "patterns", "bootloader", "qemu", "images")
 WRITTEN = ("", ".account.json", ".manifest.json")

@@ -30,6 +30,8 @@ from metaos.probe.store import format_machine, parse_machine, read_machine
 from tests.probe.mutations import mutated, resealed
 from tests.probe.tables import acpidump, fadt, hpet, madt, mcfg, spcr, srat, stored
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 LOG = (HERE / "data" / "pc-e1000.txt").read_bytes()
 MACHINE = (HERE.parent / "data" / "machines" / "q35-bridge.json").read_bytes()

@@ -24,6 +24,8 @@ from metaos.probe.machine import (
 from metaos.probe.scrub import scrub
 from metaos.probe.store import format_machine, parse_machine, read_machine
 
+pytestmark = pytest.mark.long
+
 MACHINES = sorted((Path(__file__).parents[1] / "data" / "machines").glob("*.json"))
 PC = read_machine(next(path for path in MACHINES if path.stem == "pc-e1000"))
 CARD = next(f for f in PC.functions if f.address == "00:03.0")

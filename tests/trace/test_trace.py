@@ -23,6 +23,8 @@ from tests.image.conftest import drain
 from tests.image.harness import Station
 from tests.trace.conftest import Built, built
 
+pytestmark = pytest.mark.long
+
 MAC = 0x52_54_00_12_34_56
 SERVICES = ("arp", "icmp.echo", "udp.echo")
 

@@ -16,6 +16,8 @@ from metaos.verify.audit import measure, render
 from metaos.verify.decode import straight_lines
 from tests.verify.handmade import patch
 
+pytestmark = pytest.mark.long
+
 MACHINE = Path(__file__).parents[1] / "data" / "machines" / "pc-ne2k.json"
 MASK = 0x3FF
 """What keeps a count to its 10 bits; the buffer holds 1,024 words."""

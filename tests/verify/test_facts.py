@@ -24,6 +24,8 @@ from metaos.verify.account import check_account
 from metaos.verify.why import why_fact
 from tests.verify.changing import Facts
 
+pytestmark = pytest.mark.long
+
 MACHINES = Path("tests/data/machines")
 SYSTEM = Path("images/default.toml")
 TARGETS = ("pc-e1000", "pc-virtio", "pc-virtio-legacy", "pc-ne2k", "q35-bridge")

@@ -16,6 +16,8 @@ from metaos.verify.audit import audit, measure
 from metaos.verify.why import why
 from tests.verify.handmade import handmade
 
+pytestmark = pytest.mark.long
+
 WHOLE = handmade()
 SEEDS = pytest.mark.parametrize(
     "seed", [pytest.param(n, marks=() if n < 3 else pytest.mark.slow) for n in range(10)]

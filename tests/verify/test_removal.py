@@ -17,6 +17,8 @@ from metaos.probe.machine import Machine
 from metaos.verify.removal import left_over
 from tests.verify.machines import NAMES, bound, composed, recorded, removed
 
+pytestmark = pytest.mark.long
+
 NEEDED = {
     "pci": "PCI functions are all reached through it",
     "FACP": "no clock on this machine bounds this 'await'",
