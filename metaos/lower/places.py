@@ -15,7 +15,7 @@ from metaos.lower.row import SPARE, Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
 from metaos.lower.work import GENERATED, MEMORY, Work, clock_of, waker_of
-from metaos.match.bind import router_of
+from metaos.match.routes import router_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
 

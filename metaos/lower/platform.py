@@ -16,8 +16,8 @@ from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
-from metaos.match.bind import router_of
 from metaos.match.facts import PortsFact, WindowFact, number
+from metaos.match.routes import router_of
 from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
 from metaos.probe.machine import Bar, Function

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from metaos.errors import Exit, MetaosError, Problem, did_you_mean
-from metaos.match.facts import evaluate, number
+from metaos.match.facts import evaluate
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
+from metaos.match.routes import router_of, routes
 from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
 from metaos.pattern.names import ENTRIES, TICK_CLASS
@@ -290,32 +291,6 @@ def _asked(results: list[Binding | Unmatched], *, awake: bool) -> list[Binding |
         else r
         for r in results
     ]
-
-
-def routes(binding: Binding) -> bool:
-    """Whether a device is an interrupt controller that each line is led through."""
-    return binding.pattern.one(s.Lines) is not None
-
-
-def router_of(binding: Binding, bound: Iterable[Binding]) -> Binding | None:
-    """The controller at which the interrupt of a window arrives: that of the highest first line.
-
-    Source: ACPI 6.4 §5.2.13, global system interrupts.
-    """
-    interrupt, mmio = binding.pattern.one(s.Interrupt), binding.device.mmio
-    wire = mmio.interrupt if mmio is not None else None
-    if interrupt is None or interrupt.kind != "window" or wire is None:
-        return None
-    first = {id(b): first_line(b) for b in bound if routes(b)}
-    before = [b for b in bound if routes(b) and first[id(b)] <= wire.line]
-    return max(before, key=lambda b: first[id(b)], default=None)
-
-
-def first_line(controller: Binding) -> int:
-    """The global system interrupt that is a controller's line 0."""
-    lines = controller.pattern.one(s.Lines)
-    assert lines is not None
-    return number(lines.first, controller.device, {})
 
 
 def _left_alone(binding: Binding | Unmatched, why: str) -> Unmatched:

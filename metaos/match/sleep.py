@@ -22,9 +22,9 @@ from metaos.match.bind import (
     link_asked,
     offers,
     periods,
-    router_of,
 )
 from metaos.match.facts import number
+from metaos.match.routes import router_of
 from metaos.pattern import syntax as s
 from metaos.pattern.names import TICK_CLASS
 from metaos.pattern.patterns import Pattern

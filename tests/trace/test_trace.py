@@ -113,7 +113,7 @@ def test_what_a_closed_gate_keeps_is_said(e1000: Built) -> None:
     shadows = [w.place for s in found.turns[0].steps for w in s.writes if "shadow" in w.place]
     assert "nothing (shadow of frame+34)" in shadows
     refused = e1000.trace("icmp.echo", sets=("rx[0].errors=1",))
-    assert refused.arrivals[0].closed == ("net/i8254x.pattern:104",)
+    assert refused.arrivals[0].closed == ("net/i8254x.pattern:107",)
     assert not refused.arrivals[0].answered
     assert "offer frame at buf[rxb[head]]" in text(refused)
     # the descriptor is given back all the same
