@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-from metaos.verify.values import ANY, Value, known, narrow, plus, right, unknown
+from metaos.verify.values import (
+    ANY,
+    MODULUS,
+    WORD,
+    Value,
+    known,
+    narrow,
+    normal,
+    plus,
+    right,
+    unknown,
+)
 
 _OLD = {"a": "rax", "b": "rbx", "c": "rcx", "d": "rdx"}
 _POINTERS = ("si", "di", "bp", "sp")
@@ -83,6 +94,8 @@ class Registers:
             self._whole[whole] = plus(Value(kept), moved)
         elif rest.top <= mask:
             self._whole[whole] = unknown(bits + low)
+        elif low == 0 and value.exact:
+            self._whole[whole] = normal(value.bases, MODULUS - 1 - mask, mask + 1, WORD)
         else:
             self._whole[whole] = ANY
         if low == 0:

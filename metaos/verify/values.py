@@ -71,6 +71,10 @@ def normal(bases: frozenset[int], high: int, step: int, bits: int) -> Value:
         high, step = 0, 1
     bases = frozenset(b % size for b in bases)
     if len(bases) > LIMIT or high >= size or (bits < WORD and max(bases) + high >= size):
+        unit = min(step & -step, size) if high else 0
+        ends = frozenset(b % unit for b in bases) if unit else bases
+        if unit and len(ends) <= FEW:  # as those that have a known low byte
+            return Value(ends, size - unit, unit if unit < size else 1)
         return _aligned(bases, step if high else 0, bits)
     return Value(bases, high, step if high else 1)
 

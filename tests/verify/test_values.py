@@ -182,5 +182,17 @@ def test_a_condition_follows_a_shift(kind: int, shift: str, said: Value) -> None
     assert walker.registers.read("rdx") == said
 
 
+def test_a_truth_stays_one_when_its_whole_register_is_copied() -> None:
+    """As where the count of a string instruction is made of two comparisons."""
+    text = "cmp byte ptr [0x200110], 5\nsetne r13b\nsete r15b\n"
+    text += "mov ecx, r13d\nor cl, r15b\nmovzx ecx, cl"
+    image = handmade(steady=text)
+    steady = next(x for x in straight_lines(image) if x.name == "steady")
+    walker = Walker(atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
+    for step in steady.steps:
+        walker.take(step)
+    assert walker.registers.read("rcx") == known(0, 1)
+
+
 def test_code_is_assembled_where_it_stands() -> None:
     assert len(placed(f"mov eax, dword ptr [{ROWS:#x}]", 5)) in (6, 9)
