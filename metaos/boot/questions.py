@@ -67,7 +67,7 @@ def questions_of(
     """
     chain = chain_of(name, services, layouts)
     return tuple(
-        ask(chain, example, payload, given, seed=seed)
+        _passed(ask(chain, example, payload, given, seed=seed), example, layouts)
         for example in asking(services[name])
         for payload in sizes(example)
     )
@@ -111,11 +111,8 @@ def ask(
     view = View(chain, own, frame, len(frame), given)
     sent = frame[: example.cut] if example.cut is not None else frame
     length = 0 if example.silence else _answer_length(view)
-    onward = _onward(chain) if example.passed else None
-    if onward is not None:
-        length = len(frame) + onward.size - chain.size
     answers = () if example.silence else tuple(p for a in example.answers for p in _conjuncts(a))
-    return Question(service.name, example.title, payload, view, sent, length, answers, onward)
+    return Question(service.name, example.title, payload, view, sent, length, answers)
 
 
 def judge(question: Question, answer: bytes) -> str:
@@ -142,11 +139,23 @@ def judge(question: Question, answer: bytes) -> str:
     return _changed(view, asked) if question.onward is None else ""
 
 
-def _onward(chain: Chain) -> Chain:
+def _passed(
+    question: Question, example: syntax.Example, layouts: Mapping[str, syntax.Layout]
+) -> Question:
+    """The question with what goes out of the other card, if the example says that it does."""
+    if not example.passed:
+        return question
+    chain = question.view.chain
+    onward = _onward(chain, layouts)
+    length = len(question.view.frame) + onward.size - chain.size
+    return dataclasses.replace(question, onward=onward, length=length)
+
+
+def _onward(chain: Chain, layouts: Mapping[str, syntax.Layout]) -> Chain:
     """The headers of a frame that the last service passes on: as they were, or its layout alone."""
     service = chain.layers[-1].service
     name = service.passing.layout if service.passing is not None else ""
-    layout = next((x for x in service.layouts if x.name == name), None)
+    layout = next((x for x in service.layouts if x.name == name), layouts.get(name))
     return chain if layout is None else Chain((Layer(service, layout, 0),))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metaos.ir.program import Op
 from metaos.lower.bounds import Bounds
-from metaos.lower.headers import FieldAt, Headers, Node
+from metaos.lower.headers import FieldAt, Headers, Node, conjuncts
 from metaos.lower.known import fail
 from metaos.lower.masks import Masks
 from metaos.pattern import syntax as s
@@ -245,12 +245,3 @@ class Accept(Headers):
         more = self.b.add(word, more)
         over = self.b.carry(total, more)
         return self.b.add(total, more), over if carry is None else self.b.or_(carry, over)
-
-
-def conjuncts(node: s.Expr | None) -> list[s.Expr]:
-    """The parts of `a & b & c`."""
-    if node is None:
-        return []
-    if isinstance(node, s.Binary) and node.operator == "&":
-        return conjuncts(node.left) + conjuncts(node.right)
-    return [node]

@@ -11,6 +11,7 @@ from metaos.lower.bounds import Bounds
 from metaos.lower.clock import Ticks
 from metaos.lower.hear import Heard
 from metaos.lower.known import fail
+from metaos.lower.lists import Rows
 from metaos.lower.passing import Queue
 from metaos.lower.values import KINDS, Frame
 from metaos.pattern import syntax as s
@@ -142,6 +143,12 @@ class Given:
     """What texts say of the system, by dotted name."""
     wire: Wire = field(default_factory=Wire)
 
+    def list_of(self, service: s.Service, name: str) -> Rows:
+        """A service's list of this name, which the checker knows to be there."""
+        node = next(x for x in service.lists if x.name == name)
+        fact = f"system.settings.{service.name}.{name}"
+        return Rows(node, self.mine.symbol(service, name), self.mine.card, fact)
+
     def heard(self, service: s.Service) -> Heard | None:
         """The lines that a service hears."""
         name = self.mine.symbol(service, LINES)
@@ -161,6 +168,8 @@ class Headers:
         self.b = builder
         self.frame = frame
         self.loads: dict[str, Op] = {}
+        self.rows: dict[str, tuple[Rows, int]] = {}
+        """The row of each list that is being looked at."""
 
     def find(self, node: Node, expression: s.Expr) -> FieldAt | None:
         """The header field an expression names, its own service's or an ancestor's."""
@@ -266,6 +275,8 @@ class Headers:
                 return self.b.and_(self.truth(node, left), self.truth(node, right))
             case s.Binary(operator="|", left=left, right=right):
                 return self.b.or_(self.truth(node, left), self.truth(node, right))
+            case s.Call(function="within", arguments=(number, column)):
+                return self.within(node, number, column)
             case s.Unary(operator="!", operand=operand):
                 return self.b.not_(self.truth(node, operand))
             case s.Binary(operator="==" | "!=" | "<" | "<=" as operator, left=left, right=right):
@@ -294,6 +305,10 @@ class Headers:
         known = self.constant(node, expression)
         if known is not None:
             return self.b.const(known, bits)
+        owner, _, column = dotted(expression).partition(".")
+        if owner in self.rows:
+            rows, row = self.rows[owner]
+            return self.b.resize(rows.load(self.b, row, column)[0], bits)
         if dotted(expression) == "frame.length":
             return self.b.resize(self.frame.length, bits)
         at, state = self.find(node, expression), self.state(node, expression)
@@ -326,6 +341,8 @@ class Headers:
             case s.Index(of=of, index=s.Number(value=at)):
                 whole = self.number(node, of, max(bits, 64 if at >= 32 else 32))
                 return self.b.resize(self.b.slice(whole, at, at), bits)
+            case s.Call(function="first", arguments=(rows, condition, value, other)):
+                return self.first(node, dotted(rows), condition, (value, other), bits)
             case s.Call(function="select", arguments=(condition, left, right)):
                 test = self.truth(node, condition)
                 one, other = self.number(node, left, bits), self.number(node, right, bits)
@@ -333,6 +350,34 @@ class Headers:
             case s.Binary(operator="==" | "!=" | "<" | "<=") | s.Unary(operator="!"):
                 return self.b.resize(self.truth(node, expression), bits)
         raise fail(expression.span, "E0432", "this is no number of the frame")
+
+    def first(
+        self, node: Node, name: str, condition: s.Expr, values: tuple[s.Expr, s.Expr], bits: int
+    ) -> Op:
+        """What the first row gives for which a condition holds: each row costs the same."""
+        rows = self.given.list_of(node.service, name)
+        found = self.number(node, values[1], bits)
+        for row in reversed(range(len(rows.node.rows))):
+            self.rows[name] = rows, row
+            gate = self.b.const(0, 64)
+            for test in conjuncts(condition):
+                gate = self.b.gate(gate, self.truth(node, test))
+            mine = self.b.eq(gate, self.b.const(0, 64))
+            found = self.b.select(mine, self.number(node, values[0], bits), found)
+        self.rows.pop(name, None)
+        return found
+
+    def within(self, node: Node, number: s.Expr, column: s.Expr) -> Op:
+        """Whether a number is of a row's prefix, or in its range, as one bit."""
+        name, _, what = dotted(column).partition(".")
+        if name not in self.rows:
+            raise fail(column.span, "E0446", "'within' looks at a column of the row of 'first'")
+        rows, row = self.rows[name]
+        first, second = rows.load(self.b, row, what)
+        value = self.number(node, number, 32)
+        if rows.column(what).kind == "prefix":
+            return self.b.eq(self.b.and_(value, second), first)
+        return self.b.ule(self.b.sub(value, first), second)
 
     def linear(self, node: Node, expression: s.Expr) -> tuple[str, int] | None:
         """An expression as name + constant."""
@@ -351,3 +396,12 @@ class Headers:
             if "0" in (left[0], right[0]):
                 return (right[0] if left[0] == "0" else left[0]), left[1] + right[1]
         return None
+
+
+def conjuncts(node: s.Expr | None) -> list[s.Expr]:
+    """The parts of `a & b & c`."""
+    if node is None:
+        return []
+    if isinstance(node, s.Binary) and node.operator == "&":
+        return conjuncts(node.left) + conjuncts(node.right)
+    return [node]

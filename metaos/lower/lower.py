@@ -306,6 +306,7 @@ def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
         _turn(work, device, "steady", services, None, ticks)
         work.kept += services.states()
         work.places += services.places()
+        work.data += services.data()
     for device in work.others():
         _turn(work, device, "steady", None, None, ticks)
     if lines is not None:

@@ -8,8 +8,10 @@ from metaos.errors import MetaosError, Problem
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
 from metaos.lower.headers import Headers, Node, Wire
-from metaos.lower.passing import Queue
+from metaos.lower.known import fail
+from metaos.lower.passing import BEGINS, LONGER, Queue
 from metaos.lower.plan import Waker
+from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
 from metaos.match.bind import Bindings, offers
 from metaos.match.cards import Role, carried_by, roles
 from metaos.pattern import syntax as s
@@ -96,16 +98,98 @@ def pass_on(headers: Headers, nodes: Sequence[Node]) -> None:
     if wire.beyond is None or not givers:
         return
     with b.at(givers[0].service.span):
-        gates = [node.gate for node in givers if node.gate is not None]
+        gates = [_gate(headers, node) for node in givers]
         some = gates[0]
         for gate in gates[1:]:
             some = b.and_(some, gate)  # each is 0 or 2^30, and more than one may be open
         went = wire.beyond.room(b, some, headers.frame.length)
-        wire.beyond.put(b, headers.frame, went, b.const(0, 64))
+        shift = b.const(_shift(headers, givers[0]), 64)
+        for node, gate in zip(givers[1:], gates[1:], strict=True):
+            own = b.const(_shift(headers, node), 64)
+            shift = b.select(b.eq(gate, b.const(0, 64)), own, shift)
+        copy = wire.beyond.put(b, headers.frame, went, shift)
+    for node, gate in zip(givers, gates, strict=True):
+        assert node.service.passing is not None
+        own = b.or_(gate, went)
+        headers.loads.clear()
+        rewrite = Rewrite(own, chunks(_header(headers, node)))
+        rewrite.store(b, copy, rewrite.load(b, headers.frame, {}))
+        headers.keep(node, node.service.passing.keeps, own)
+    with b.at(givers[0].service.span):
         wire.beyond.sent_on(b, went)
         if wire.wake is not None:
             wire.wake(b, went)
-    for node, gate in zip(givers, gates, strict=True):
+
+
+def _gate(headers: Headers, node: Node) -> Op:
+    """The gate of a frame that a service passes on."""
+    assert node.gate is not None and node.service.passing is not None
+    when = node.service.passing.when
+    if when is None:
+        return node.gate
+    headers.loads.clear()
+    with headers.b.at(when.span):
+        return headers.b.gate(node.gate, headers.truth(node, when))
+
+
+def _layout(headers: Headers, node: Node) -> s.Layout | None:
+    """What stands before the payload of a frame that is passed on, if not what stood there."""
+    passing = node.service.passing
+    own = {layout.name: layout for layout in node.service.layouts}
+    name = passing.layout if passing is not None else ""
+    return own.get(name) or headers.given.layouts.get(name)
+
+
+def _shift(headers: Headers, node: Node) -> int:
+    """Bytes by which a frame that is passed on is longer than the one that came.
+
+    Raises MetaosError where a slot of the queue has no room for that.
+    """
+    layout = _layout(headers, node)
+    shift = 0 if layout is None else layout.size - node.end
+    if not -BEGINS <= shift <= LONGER:
         assert node.service.passing is not None
-        headers.loads.clear()
-        headers.keep(node, node.service.passing.keeps, b.or_(gate, went))
+        text = f"the headers become {shift} bytes longer, {-BEGINS} to {LONGER} can be"
+        raise fail(node.service.passing.span, "E0445", text)
+    return shift
+
+
+def _header(headers: Headers, node: Node) -> dict[int, ByteSource]:
+    """What each byte of the new header is; none where it is the old one."""
+    layout, passing = _layout(headers, node), node.service.passing
+    if layout is None or passing is None:
+        return {}
+    said = {one.path[0]: one.value for one in passing.fields}
+    sources: dict[int, ByteSource] = {}
+    group: list[s.Field] = []
+    for field in sorted(layout.fields, key=lambda x: -x.high):
+        group.append(field)
+        bits = sum(x.bits for x in group)
+        if bits % 8 == 0:
+            start = layout.size - 1 - group[0].high // 8
+            with headers.b.at(said[field.name].span if field.name in said else passing.span):
+                sources |= _bytes(headers, node, [(x, said.get(x.name)) for x in group], start)
+            group = []
+    return sources
+
+
+def _bytes(
+    headers: Headers, node: Node, group: Sequence[tuple[s.Field, s.Expr | None]], start: int
+) -> dict[int, ByteSource]:
+    """The bytes that some fields fill: a field of the frame that came, or worked out."""
+    b, (first, value) = headers.b, group[0]
+    bits = sum(field.bits for field, _ in group)
+    at = headers.find(node, value) if value is not None and len(group) == 1 else None
+    if at is not None and at.field.bits == bits and at.first_bit % 8 == 0:
+        byte = at.first_bit // 8
+        return {start + i: ByteSource("frame", byte + i, span=first.span) for i in range(bits // 8)}
+    if bits > 64:
+        raise fail(first.span, "E0438", "what is said has 64 bits at most")
+    wide = 32 if bits <= 32 else 64
+    whole = b.const(0, wide)
+    for field, said in group:
+        whole = b.shl(whole, b.const(field.bits % wide, wide)) if field is not first else whole
+        if said is not None:
+            mask = b.const((1 << field.bits) - 1, wide)
+            whole = b.or_(whole, b.and_(headers.number(node, said, wide), mask))
+    return wire_bytes(b, whole, start, bits // 8, first.span)

@@ -25,6 +25,8 @@ BEGINS = 32
 """Bytes from a slot's start, where the length stands, to the frame: room for longer headers."""
 MOST = 1984
 """Bytes of the longest frame that is passed on: in its slot, and in any card's buffer of 2048."""
+LONGER = 16
+"""Bytes by which new headers may be longer than the old ones."""
 _UNITS = 0xFE
 """The bits of a number of quadwords, an even one, that MOST bytes need."""
 

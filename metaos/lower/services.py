@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from metaos.errors import MetaosError, Problem, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import SHADOW, Op
-from metaos.link.parts import Place
+from metaos.link.parts import Datum, Place
 from metaos.lower.accept import Accept
 from metaos.lower.bounds import Bounds
 from metaos.lower.clock import EVERY, Ticks, due
@@ -78,6 +78,12 @@ class Services:
         """Where the lines are that services hear."""
         heard = (self.given.heard(x) for x in self.given.services)
         return tuple(p for x in heard if x is not None for p in x.places(self.given.mine.card))
+
+    def data(self) -> tuple[Datum, ...]:
+        """The lists of services, those with rows."""
+        given = self.given
+        every = [given.list_of(x, one.name) for x in given.services for one in x.lists if one.rows]
+        return tuple(rows.datum() for rows in every)
 
     def wants(self, builder: Builder) -> Op:
         """Whether one of them wants to, as one bit."""

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from metaos.ir.build import Builder
 from metaos.ir.program import Op
-from metaos.lower.accept import Accept, conjuncts
-from metaos.lower.headers import LINE, FieldAt, Given, Node
+from metaos.lower.accept import Accept
+from metaos.lower.headers import LINE, FieldAt, Given, Node, conjuncts
 from metaos.lower.known import fail
 from metaos.lower.passing import Queue
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes

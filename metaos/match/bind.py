@@ -15,6 +15,7 @@ from metaos.match.facts import evaluate
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.routes import router_of, routes
+from metaos.match.rows import rows_of
 from metaos.match.system import System, setting_value
 from metaos.pattern import syntax as s
 from metaos.pattern.names import ENTRIES, TICK_CLASS
@@ -474,8 +475,11 @@ def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
             problems.append(Problem("E0308", text, hint=hint))
             continue
         bits = {constant.name: constant.bits for constant in services[name].constants}
+        lists = {one.name for one in services[name].lists}
         for key, value in table.items():
-            if key not in bits:
+            if isinstance(value, tuple) and key in lists:
+                continue
+            if key not in bits or isinstance(value, tuple):
                 known = f"it has {', '.join(bits)}" if bits else "it has none"
                 hint = did_you_mean(key, bits) or known
                 text = f"settings: '{name}' has no constant '{key}'"
@@ -494,12 +498,19 @@ def settled(services: Mapping[str, s.Service], system: System) -> dict[str, s.Se
 
 def _set(service: s.Service, system: System) -> s.Service:
     """A service with its constants settled, those that its user gives it too."""
-    table = {(service.name, x): x for x in system.settings.get(service.name, {})}
+    own_table = system.settings.get(service.name, {})
+    service = replace(
+        service,
+        lists=tuple(rows_of(x, own_table.get(x.name, ()), service.name) for x in service.lists),
+    )
+    table = {(service.name, x): x for x in own_table if not isinstance(own_table[x], tuple)}
     user = service.name.rpartition(".")[0]
     table |= {(user, x): own for own, x in service.given if x in system.settings.get(user, {})}
     found: dict[str, s.Number] = {}
     for (name, key), own in table.items():
-        value = Told(setting_value(system.settings[name][key]), (f"system.settings.{name}.{key}",))
+        number = system.settings[name][key]
+        assert not isinstance(number, tuple)
+        value = Told(setting_value(number), (f"system.settings.{name}.{key}",))
         span = next(x.span for x in service.constants if x.name == own)
         found[own] = s.Number(value, span)
     constants = (replace(x, value=found.get(x.name, x.value)) for x in service.constants)

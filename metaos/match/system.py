@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +42,12 @@ CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
 Setting = Annotated[
     int | str, msgspec.Meta(description="a number of 0 or more, or an address, as 10.0.2.2")
+]
+
+
+Row = Annotated[
+    Mapping[str, Setting],
+    msgspec.Meta(description='what a row says, as { from = "10.0.0.0/8", port = "1-1023" }'),
 ]
 
 
@@ -69,7 +76,7 @@ class System(
     every card can wake it. The keys of `cards` are PCI addresses, bus:device.function in
     hexadecimal; what services of a card pass on goes `to` another, of two cards to the other one.
     `settings` gives constants of services other numbers than their patterns do, by the service's
-    name.
+    name, and their lists rows.
     """
 
     name: Name
@@ -78,7 +85,7 @@ class System(
     gateway: Gateway | None = None
     idle: Literal["halt", "poll"] | None = None
     cards: dict[CardAddress, Card] = {}
-    settings: dict[Name, dict[str, Setting]] = {}
+    settings: Mapping[Name, Mapping[str, Setting | tuple[Row, ...]]] = {}
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:
@@ -230,6 +237,8 @@ def _settings_refusal(value: object) -> str:
 
 
 def _no_setting(value: object) -> str:
+    if isinstance(value, list):
+        return "" if all(isinstance(x, dict) for x in value) else "is no list of rows"
     if isinstance(value, str):
         try:
             ipaddress.IPv4Address(value)

@@ -196,10 +196,16 @@ class _Service:
     def names(self, service: s.Service) -> dict[str, k.Kind]:
         """What a service's expressions may name."""
         names: dict[str, k.Kind] = {"my": k.MY, "frame": k.Stretch("frame")}
+        for other in self.patterns.services.values():
+            if other.passing is not None:  # whoever asks may be told what it has counted
+                _nest(names, other.name, {x.name: k.Var(x) for x in other.states})
         for other in reversed(list(self.up(service))):
             _nest(names, other.name, self.parts(other))
         for used in service.used:
             _nest(names, used, self.parts(self.patterns.services[used]))
+        for one in service.lists:
+            columns = {x.name: k.number(x.bits) if x.bits > 1 else k.BIT for x in one.columns}
+            names[one.name] = k.Names(one.name, columns)
         if service.hear is not None:
             names["line"] = k.Names("line", {"waiting": k.BIT, "lost": k.number(16)})
         nearest = next((x for x in self.up(service) if x.header), None)
@@ -294,13 +300,14 @@ class _Service:
         if passing is None:
             return
         typer = self.typer(own)
-        layouts = {**self.patterns.layouts, **{x.name: x for x in self.service.layouts}}
-        layout = layouts.get(passing.layout)
+        layout = self.passed_layout()
         if passing.layout and layout is None:
-            hint = self.report.near(passing.layout, layouts)
+            known = [*self.patterns.layouts, *(x.name for x in self.service.layouts)]
+            hint = self.report.near(passing.layout, known)
             at = self.report.word(passing.span, passing.layout)
             self.report.say("E0224", f"no layout '{passing.layout}'", at, hint)
             return
+        typer.condition(passing.when)
         fields = {x.name: x for x in layout.fields} if layout is not None else {}
         seen: set[str] = set()
         for one in passing.fields:
@@ -344,9 +351,22 @@ class _Service:
         for example in self.service.examples:
             for change in example.changes:
                 self.asked(change, names)
-            typer = self.typer(answers)
+            onward = self.onward() if example.passed else {}
+            typer = self.typer({**answers, **onward})
             for condition in example.answers:
                 typer.condition(condition)
+
+    def onward(self) -> dict[str, k.Kind]:
+        """The names of the headers that a frame is passed on with, where they are new ones."""
+        layout = self.passed_layout()
+        fields = layout.fields if layout is not None else ()
+        return {f.name: k.number(f.bits) if f.bits > 1 else k.BIT for f in fields}
+
+    def passed_layout(self) -> s.Layout | None:
+        """The layout of the headers that a frame is passed on with, if there is one."""
+        name = self.service.passing.layout if self.service.passing is not None else ""
+        own = {x.name: x for x in self.service.layouts}
+        return own.get(name) or self.patterns.layouts.get(name)
 
     def asked(self, asked: s.Asked, names: Mapping[str, k.Kind]) -> None:
         """A field of the question, or of one of the services below, and its value."""

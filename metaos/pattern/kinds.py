@@ -137,6 +137,8 @@ FUNCTIONS: Mapping[str, tuple[int, int]] = {
     "log2": (1, 1),
     "min": (2, 2),
     "select": (3, 3),
+    "first": (4, 4),
+    "within": (2, 2),
     "sum16": (1, 8),
     "update": (3, 3),
 }

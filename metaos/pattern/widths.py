@@ -416,6 +416,12 @@ class Typer:
         truth = one.truth and other.truth
         return k.Num(max(one.bits, other.bits), max(one.top, other.top), truth)
 
+    def _first(self, rows: s.Expr, condition: s.Expr, a: s.Expr, b: s.Expr) -> k.Kind:
+        """What the first row of a list gives for which a condition holds, else another number."""
+        if not isinstance(self.kind(rows), k.Names):
+            return self._wrong(rows, f"'{spell(rows)}' is no list")
+        return self._select(condition, a, b)
+
     def _call(self, node: s.Call) -> k.Kind:
         at = self.report.word(node.span, node.function)
         arity = k.FUNCTIONS.get(node.function)
@@ -438,6 +444,12 @@ class Typer:
             return k.Window(found[1].value if found[1] is not None else None)
         if node.function == "select":
             return self._select(*node.arguments)
+        if node.function == "first":
+            return self._first(*node.arguments)
+        if node.function == "within":
+            for argument in node.arguments:
+                self.number(argument)
+            return k.BIT
         for argument in node.arguments:
             kind = self.kind(argument)
             if node.function == "update" or not isinstance(kind, k.Stretch):

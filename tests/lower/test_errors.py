@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 from metaos import lower as package
-from metaos.errors import MetaosError
+from metaos.errors import MetaosError, Span
+from metaos.ir.build import Builder
+from metaos.lower.headers import Mine, Wire
 from metaos.lower.learn import learn_rows
 from metaos.lower.lower import guard, lower
+from metaos.lower.passing import Queue
+from metaos.lower.services import Services
+from metaos.lower.values import Frame
 from metaos.match.bind import Bindings, bind
 from metaos.match.system import System
 from tests.lower import test_platform, test_routes
@@ -326,6 +331,14 @@ FAULTS += [
         "hear all",
         "send 60",
     ),
+    service(
+        "E0446",
+        "'within' looks at a column of the row of 'first'",
+        "list rows",
+        "  port : u8 range",
+        "accept when within(a, rows.port) | a == 1",
+        "send 60",
+    ),
     device("E0477", "is 00:01.1's BAR 4", "registers io at 0xC040 port 8 bits", "  0 P rw @m 1"),
     device(
         "E0478",
@@ -359,6 +372,7 @@ LEARNT = [
 ]
 
 ELSEWHERE = {
+    "E0445": "test_headers_too_long_to_be_passed_on",
     "E0443": "test_no_console_to_hear",
     "E0444": "test_a_text_too_short_before_its_line",
     "E0474": "test_the_processor_is_woken_by_a_register_in_memory",
@@ -476,6 +490,20 @@ def test_no_console_to_hear() -> None:
 def test_a_text_too_short_before_its_line() -> None:
     words = "a text has 56 characters before its line at least, this has 4"
     hearing_refused("E0444", words, SHOWING)
+
+
+def test_headers_too_long_to_be_passed_on() -> None:
+    text = ROOT + "  layout Long 40 bytes big\n    all u320\n  pass as Long\n"
+    patterns = patterns_of(text)
+    queue = Queue("to", Span("", 1, 1, 2))
+    own = Services(
+        tuple(patterns.services.values()), patterns.layouts, Mine(1, "mac"), wire=Wire(beyond=queue)
+    )
+    b = Builder("card", "steady")
+    frame = Frame(b.address("frame"), b.const(60, 32), b.const(0, 64), 60)
+    with pytest.raises(MetaosError) as refused:
+        own(b, frame)
+    assert "E0445" in refused.value.render() and "-32 to 16 can be" in refused.value.render()
 
 
 def test_every_code_has_a_case() -> None:

@@ -42,14 +42,25 @@ class Between:
     def until_up(self) -> None:
         """Wait until frames pass both ways; then take what is still on its way."""
         for one, other, sender in ((self.left, self.right, LEFT), (self.right, self.left, RIGHT)):
-            end = time.monotonic() + LIMIT_SECONDS
             knock = frame(0xFFFF_FFFF, to=b"\xff" * 6, sender=sender)
-            while True:
-                one.send(knock)
-                if other.receive(0.2) == knock:
-                    break
-                assert time.monotonic() < end, f"nothing passes in {LIMIT_SECONDS} s"
-                assert self.vm.returncode is None, "QEMU ended"
+            self._knock(one, other, knock, knock)
+        self._empty()
+
+    def until_passes(self, sent: bytes, comes: bytes) -> None:
+        """Wait until a frame from the left comes out on the right as it should."""
+        self._knock(self.left, self.right, sent, comes)
+        self._empty()
+
+    def _knock(self, one: network.Wire, other: network.Wire, sent: bytes, comes: bytes) -> None:
+        end = time.monotonic() + LIMIT_SECONDS
+        while True:
+            one.send(sent)
+            if other.receive(0.2) == comes:
+                return
+            assert time.monotonic() < end, f"nothing passes in {LIMIT_SECONDS} s"
+            assert self.vm.returncode is None, "QEMU ended"
+
+    def _empty(self) -> None:
         for wire in (self.left, self.right):
             while wire.receive(0.3) is not None:
                 pass

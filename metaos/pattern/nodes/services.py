@@ -66,11 +66,19 @@ class ServiceNodes(LocatedNodes):
         return s.Hear(self.value(c[0]), self.value(c[1]), self.span(meta))
 
     def passing(self, meta: Any, c: list[Any]) -> Tree[Any]:
-        layout, *lines = c
+        layout, when, *lines = c
         fields = tuple(x for x in lines if isinstance(x, s.Asked))
         keeps = tuple(x for x in lines if isinstance(x, s.Assignment))
         header = "" if layout is None else str(layout)
-        return Tree("pass", [s.Pass(header, fields, keeps, self.span(meta))])
+        return Tree("pass", [s.Pass(header, when, fields, keeps, self.span(meta))])
+
+    def column(self, meta: Any, c: list[Any]) -> s.Column:
+        name, width, kind, initial = c
+        value = None if initial is None else self.value(initial)
+        return s.Column(str(name), self.width(width), str(kind or ""), value, self.span(meta))
+
+    def rows(self, meta: Any, c: list[Any]) -> s.List:
+        return s.List(str(c[0]), tuple(c[1:]), self.span(meta))
 
     def hear_all(self, meta: Any, c: list[Any]) -> Tree[Any]:
         return Tree("hear_all", [True])
@@ -149,6 +157,7 @@ class ServiceNodes(LocatedNodes):
             named=tuple(x for x in items if isinstance(x, s.Named)),
             demands=tuple(x for x in items if isinstance(x, s.Demand)),
             uses=tuple(x for x in items if isinstance(x, s.Use)),
+            lists=tuple(x for x in items if isinstance(x, s.List)),
             hear=next((x for x in items if isinstance(x, s.Hear)), None),
         )  # fmt: skip
 

@@ -69,13 +69,40 @@ class Pass:
     """A frame that is accepted goes out of another card.
 
     With a `layout`, that is what stands in it before the payload, in place of the headers so far,
-    and `fields` are the layout's. `keeps` is what the service's states become when it goes.
+    and `fields` are the layout's. `when` may leave some out. `keeps` is what the service's states
+    become when it goes.
     """
 
     layout: str
+    when: Expr | None
     fields: tuple[Asked, ...]
     keeps: tuple[Assignment, ...]
     span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What each row of a list has: a number, or the numbers of a `prefix` or of a `range`.
+
+    Without an `initial` value a row has to say it; a prefix or a range that it does not is of all.
+    """
+
+    name: str
+    bits: int
+    kind: str
+    initial: int | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Rows that the system file gives, in its order; of `rows` each has a number for each column,
+    and a second one: a prefix's mask, or how far a range reaches beyond its first number."""
+
+    name: str
+    columns: tuple[Column, ...]
+    span: Span
+    rows: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +174,7 @@ class Service:
     model: str = ""
     passing: Pass | None = None
     hears: bool = False
+    lists: tuple[List, ...] = ()
 
     @property
     def used(self) -> tuple[str, ...]:
