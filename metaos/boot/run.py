@@ -177,7 +177,7 @@ def test(
 def _patterns(folders: Sequence[Path], system: System) -> Patterns:
     """The patterns, with the constants of services as the system sets them."""
     from metaos import resources
-    from metaos.match.bind import settled
+    from metaos.match.services import settled
     from metaos.pattern.patterns import load
 
     loaded = load([resources.PATTERNS, *folders])

@@ -22,7 +22,8 @@ from metaos.fake.results import Outcome, Reach, Tested
 from metaos.fake.seen import Seen, coverage
 from metaos.fake.sight import Scope
 from metaos.fake.station import Station
-from metaos.match.bind import offers, services_of
+from metaos.match.bind import offers
+from metaos.match.services import services_of
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns

@@ -10,8 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from metaos.errors import MetaosError, Problem
-from metaos.match.bind import Device, devices, differs, type_of
+from metaos.match.device import Device, devices, type_of
 from metaos.match.facts import Fact, evaluate
+from metaos.match.keys import differs
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import dotted, walk

@@ -17,7 +17,8 @@ from metaos.fake.seen import Seen
 from metaos.fake.station import Station
 from metaos.lower.lower import Lowered, lower
 from metaos.lower.plan import DevicePlan, plan
-from metaos.match.bind import Binding, Bindings, offers, services_of
+from metaos.match.bind import Binding, Bindings, offers
+from metaos.match.services import services_of
 from metaos.match.system import System
 from metaos.pattern import syntax as s
 from metaos.pattern.names import INTERRUPTS_CLASS, TICK_CLASS

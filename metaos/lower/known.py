@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from metaos.errors import MetaosError, Problem, Span
-from metaos.match.bind import Device
+from metaos.match.device import Device
 from metaos.match.facts import CapabilityFact, Fact, PortsFact, WindowFact, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from metaos.errors import MetaosError
 from metaos.lower.known import Facts, fail, known_facts
-from metaos.match.bind import Binding, Device
+from metaos.match.bind import Binding
+from metaos.match.device import Device
 from metaos.match.facts import PortsFact, WindowFact, evaluate, number
 from metaos.match.sleep import AWAKE
 from metaos.pattern import syntax as s

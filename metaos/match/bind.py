@@ -7,45 +7,28 @@ the platform ("pci") or a window of memory that no bus announces ("mmio@feb00e00
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from metaos.errors import Exit, MetaosError, Problem, did_you_mean
-from metaos.match.facts import evaluate
+from metaos.errors import Exit, MetaosError, Problem
+from metaos.match.device import Device, devices
+from metaos.match.keys import differs, fact_of, function_key, untold
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.routes import router_of, routes
-from metaos.match.rows import rows_of
-from metaos.match.system import System, setting_value
+from metaos.match.services import FRAME, services_of
+from metaos.match.system import System
 from metaos.pattern import syntax as s
-from metaos.pattern.names import ENTRIES, TICK_CLASS
+from metaos.pattern.names import TICK_CLASS
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import dotted, walk
-from metaos.probe.acpi import madt_entries
 from metaos.probe.machine import (
-    AcpiTable,
-    Function,
-    Legacy,
     Machine,
-    Mmio,
-    Unknown,
-    domain,
     unknown_fact,
 )
-from metaos.told import Told
 
-_UNREAD = {
-    "vendor": "ids",
-    "device": "ids",
-    "subsystem_vendor": "subsystem",
-    "subsystem_device": "subsystem",
-    "capability": "capabilities",
-}
-"""The names by which a match's keys are unknown, where they are other ones."""
 TICK = "tick"
 """The part of the platform that interrupts again and again; it is asked for where it is needed."""
-FRAME = "frame"
-"""What services lie over that answer what a card has received."""
 
 LINK = "system.link"
 """What the rules of cards call that a service wants to know if the link is up."""
@@ -54,28 +37,6 @@ NO_SERVICE = "the system has no service for it"
 OTHER_CLOCK = "another clock tells the time"
 NO_LINE = "no device that wakes the processor has a line of it"
 """Why a card, a clock or an interrupt controller is left alone that a pattern could serve."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Something of the machine that a pattern can match; one of function, legacy, table, mmio is
-    set.
-
-    Of a structure in a table, `entry` are its bytes. `unknown` is what could not be read.
-    """
-
-    address: str
-    kind: str
-    function: Function | None = None
-    legacy: Legacy | None = None
-    table: AcpiTable | None = None
-    mmio: Mmio | None = None
-    entry: range | None = None
-    unknown: tuple[Unknown, ...] = ()
-
-    def unread(self, what: str) -> Unknown | None:
-        """Why `what` of it ("capabilities", "bar 0 size") could not be read."""
-        return next((x for x in self.unknown if x.what == f"{self.address} {what}"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,39 +80,6 @@ class Bindings:
     services: tuple[s.Service, ...]
     unmatched: tuple[Unmatched, ...]
     fold_units: bool = False
-
-
-def devices(machine: Machine) -> tuple[Device, ...]:
-    """Everything of the machine that a pattern may match, in a fixed order."""
-    found = [Device("pci", "platform")] if machine.functions else []
-    found += [x for t in _first_of_each(machine) for x in _in_table(t)]
-    found += [Device(f"{x.kind}{x.index}", "legacy", legacy=x) for x in machine.legacy]
-    found += [
-        Device(f.address, "pci", function=f, unknown=_unknown(machine, f.address))
-        for f in machine.functions
-    ]
-    found += [Device(x.address, "mmio", mmio=x) for x in machine.mmio]
-    return tuple(found)
-
-
-def _in_table(table: AcpiTable) -> Iterator[Device]:
-    """The table, and behind it the structures in it, if each may be a device."""
-    yield Device(table.signature, "acpi", table=table)
-    if table.signature in ENTRIES:
-        for _, entry in madt_entries(bytes.fromhex(table.data)):
-            address = f"{table.signature}@{entry.start:x}"
-            yield Device(address, "acpi", table=table, entry=entry)
-
-
-def _unknown(machine: Machine, address: str) -> tuple[Unknown, ...]:
-    return tuple(fact for fact in machine.unknown if fact.what.startswith(f"{address} "))
-
-
-def _first_of_each(machine: Machine) -> list[AcpiTable]:
-    tables: dict[str, AcpiTable] = {}
-    for table in machine.acpi:
-        tables.setdefault(table.signature, table)
-    return list(tables.values())
 
 
 def bind(machine: Machine, patterns: Patterns, system: System) -> Bindings:
@@ -313,7 +241,7 @@ def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
         if pattern.abstract or not matches or matches[0].kind != device.kind:
             continue
         why_not = next((w for m in matches if (w := differs(m, device, pattern))), "")
-        untold = next((x for m in matches if (x := _untold(m, device))), None)
+        untold = next((x for m in matches if (x := untold(m, device))), None)
         if why_not:
             losers.append(Loser(pattern.name, why_not))
         elif untold is not None:
@@ -357,164 +285,8 @@ def chosen_by(binding: Binding) -> tuple[str, ...]:
         if match.kind != "pci":
             found.append(f"{match.kind}.{address}")
         for key, _ in match.keys:
-            found.append(f"functions.{address}.{_FIELDS.get(key, key)}")
+            found.append(fact_of(address, key))
     return tuple(dict.fromkeys(found))
-
-
-_FIELDS = {"class": "class_code", "capability": "capabilities"}
-"""Keys of a match that have another name in the machine file."""
-
-
-def function_key(name: str) -> Callable[[Function], int] | None:
-    """How a match's key is read from a function; None for a key that is no id."""
-    keys: dict[str, Callable[[Function], int]] = {
-        "vendor": lambda f: f.vendor,
-        "device": lambda f: f.device,
-        "class": lambda f: f.class_code,
-        "revision": lambda f: f.revision,
-        "subsystem_vendor": lambda f: f.subsystem_vendor,
-        "subsystem_device": lambda f: f.subsystem_device,
-    }
-    return keys.get(name)
-
-
-def differs(match: s.Match, device: Device, pattern: Pattern) -> str:
-    """Why a match does not hold; empty if it does, or if what is not known decides it."""
-    if device.function is not None and (other := domain(device.address)):
-        return f"is in PCI domain {other:x}, and images reach domain 0 only"
-    if match.kind == "platform" and match.name != device.address:
-        return f"is for platform part '{match.name}'"
-    if match.kind == "legacy" and (device.legacy is None or device.legacy.kind != match.name):
-        return f"is for '{match.name}'"
-    if match.kind == "acpi" and (device.table is None or device.table.signature != match.name):
-        return f"is for table {match.name}"
-    if match.kind == "acpi" and match.entry != type_of(device):
-        return f"is for {match.name}" + f", entry {match.entry}" * (match.entry is not None)
-    if match.kind == "mmio" and (device.mmio is None or device.mmio.kind != match.name):
-        return f"is for '{match.name}'"
-    for key, wanted in match.keys:
-        if device.unread(_UNREAD.get(key, key)) is not None:
-            if key == "class" and (why := _other_class(device, wanted)):
-                return why
-            continue
-        if key == "capability" and device.function is not None:
-            if all(c.id != wanted for c in device.function.capabilities):
-                return f"it has no capability {wanted:#04x}"
-            continue
-        read = function_key(key)
-        if read is None or device.function is None:
-            return f"unknown key '{key}'"
-        found = read(device.function)
-        if found != wanted:
-            return f"{key} is {found:#06x}, not {wanted:#06x}"
-    if match.where is not None and not evaluate(match.where, device):
-        return "its 'where' does not hold"
-    return ""
-
-
-def type_of(device: Device) -> int | None:
-    """The type of a structure in an ACPI table; None for what is none."""
-    if device.entry is None or device.table is None:
-        return None
-    return bytes.fromhex(device.table.data)[device.entry.start]
-
-
-def _other_class(device: Device, wanted: int) -> str:
-    """Why a class code of which only the last byte is not known is another; empty if it may be."""
-    found = device.function.class_code if device.function is not None else 0
-    other = found and found >> 8 != wanted >> 8
-    return f"class is {found >> 8:#06x}, not {wanted >> 8:#06x}" if other else ""
-
-
-def _untold(match: s.Match, device: Device) -> Unknown | None:
-    """What a match asks for and the machine file does not know."""
-    found = (device.unread(_UNREAD.get(key, key)) for key, _ in match.keys)
-    return next((unread for unread in found if unread is not None), None)
-
-
-def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
-    """The wanted services and their parents, parents first."""
-    wanted: dict[str, s.Service] = {}
-    roots = {FRAME} | set(patterns.classes)
-
-    def add(name: str) -> None:
-        if name in wanted:
-            return
-        service = patterns.services.get(name)
-        if service is None:
-            raise MetaosError(
-                f"system '{system.name}': no service '{name}'",
-                hint=did_you_mean(name, patterns.services),
-            )
-        if service.over not in roots:
-            add(service.over)
-        for used in service.used:
-            add(used)
-        wanted[name] = service
-
-    for name in system.every_service:
-        add(name)
-    _demand_settings(wanted, system)
-    if system.giver and not any(
-        (x.name, x.bits, x.count) == ("address", 32, 0) for x in wanted[system.giver].states
-    ):
-        raise MetaosError(
-            f"system '{system.name}': '{system.giver}' is given no address",
-            hint="a service that is has 'state address : u32'",
-        )
-    return tuple(settled(wanted, system).values())
-
-
-def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
-    """Every setting is of a constant that a service of the system has, and fits it."""
-    problems: list[Problem] = []
-    for name, table in system.settings.items():
-        if name not in services:
-            hint = did_you_mean(name, services)
-            text = f"settings: the system has no service '{name}'"
-            problems.append(Problem("E0308", text, hint=hint))
-            continue
-        bits = {constant.name: constant.bits for constant in services[name].constants}
-        lists = {one.name for one in services[name].lists}
-        for key, value in table.items():
-            if isinstance(value, tuple) and key in lists:
-                continue
-            if key not in bits or isinstance(value, tuple):
-                known = f"it has {', '.join(bits)}" if bits else "it has none"
-                hint = did_you_mean(key, bits) or known
-                text = f"settings: '{name}' has no constant '{key}'"
-                problems.append(Problem("E0308", text, hint=hint))
-            elif setting_value(value) >> bits[key]:
-                text = f"settings: {name}.{key} = {value} does not fit its {bits[key]} bits"
-                problems.append(Problem("E0308", text))
-    if problems:
-        raise MetaosError(f"system '{system.name}' does not fit its services", problems=problems)
-
-
-def settled(services: Mapping[str, s.Service], system: System) -> dict[str, s.Service]:
-    """The services with the constants that the system gives other numbers."""
-    return {name: _set(service, system) for name, service in services.items()}
-
-
-def _set(service: s.Service, system: System) -> s.Service:
-    """A service with its constants settled, those that its user gives it too."""
-    own_table = system.settings.get(service.name, {})
-    service = replace(
-        service,
-        lists=tuple(rows_of(x, own_table.get(x.name, ()), service.name) for x in service.lists),
-    )
-    table = {(service.name, x): x for x in own_table if not isinstance(own_table[x], tuple)}
-    user = service.name.rpartition(".")[0]
-    table |= {(user, x): own for own, x in service.given if x in system.settings.get(user, {})}
-    found: dict[str, s.Number] = {}
-    for (name, key), own in table.items():
-        number = system.settings[name][key]
-        assert not isinstance(number, tuple)
-        value = Told(setting_value(number), (f"system.settings.{name}.{key}",))
-        span = next(x.span for x in service.constants if x.name == own)
-        found[own] = s.Number(value, span)
-    constants = (replace(x, value=found.get(x.name, x.value)) for x in service.constants)
-    return replace(service, constants=tuple(constants)) if found else service
 
 
 def demand_needed(bindings: Bindings) -> None:

@@ -19,7 +19,7 @@ from metaos.probe.machine import BarKind
 from metaos.told import Told, told
 
 if TYPE_CHECKING:
-    from metaos.match.bind import Device
+    from metaos.match.device import Device
 
 OPERATORS: Mapping[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaos.errors import Exit, MetaosError, did_you_mean
-from metaos.match.bind import Binding, bind_devices, function_key
+from metaos.match.bind import Binding, bind_devices
+from metaos.match.keys import function_key
 from metaos.match.names import device_name
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Patterns

@@ -15,19 +15,12 @@ from dataclasses import replace
 
 import msgspec
 
-from metaos.match.bind import (
-    FRAME,
-    NO_SERVICE,
-    Binding,
-    Bindings,
-    Device,
-    Unmatched,
-    differs,
-    function_key,
-    offers,
-)
+from metaos.match.bind import NO_SERVICE, Binding, Bindings, Unmatched, offers
+from metaos.match.device import Device
+from metaos.match.keys import differs, function_key
 from metaos.match.known import missing_facts
 from metaos.match.names import device_name
+from metaos.match.services import FRAME
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import spell

@@ -13,16 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import (
-    LINK,
-    Binding,
-    Bindings,
-    Device,
-    clock_of,
-    link_asked,
-    offers,
-    periods,
-)
+from metaos.match.bind import LINK, Binding, Bindings, clock_of, link_asked, offers, periods
+from metaos.match.device import Device
 from metaos.match.facts import number
 from metaos.match.routes import router_of
 from metaos.pattern import syntax as s

@@ -10,7 +10,8 @@ import pytest
 from metaos import resources
 from metaos.errors import Exit, MetaosError
 from metaos.match import names
-from metaos.match.bind import Binding, Bindings, bind, bind_devices, devices
+from metaos.match.bind import Binding, Bindings, bind, bind_devices
+from metaos.match.device import devices
 from metaos.match.system import System, read_system
 from metaos.pattern.patterns import Patterns, load
 from metaos.probe.machine import Machine

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from metaos.errors import MetaosError, Source
-from metaos.match.bind import Device, devices
+from metaos.match.device import Device, devices
 from metaos.match.facts import PortsFact, WindowFact, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.parse import parse

@@ -7,7 +7,7 @@ import pytest
 
 from metaos import resources
 from metaos.errors import MetaosError
-from metaos.match.bind import services_of
+from metaos.match.services import services_of
 from metaos.match.system import Card, System, read_system, schema, setting_value
 from metaos.pattern.patterns import load
 

@@ -9,8 +9,9 @@ import pytest
 
 from metaos.boot.target import boot_disk
 from metaos.errors import MetaosError, Span
-from metaos.match.bind import bind_devices, devices
+from metaos.match.bind import bind_devices
 from metaos.match.changes import changes
+from metaos.match.device import devices
 from metaos.match.facts import WindowFact, evaluate
 from metaos.pattern import syntax as s
 from metaos.pattern.patterns import load
