@@ -1,9 +1,4 @@
-"""Which pattern serves which device, and why: `bind(machine, patterns, system)`.
-
-A device is what a pattern can match: a PCI function ("00:03.0"), a device that firmware
-names ("com0"), an ACPI table ("FACP"), a structure in one ("APIC@34", by its offset), a part of
-the platform ("pci") or a window of memory that no bus announces ("mmio@feb00e00").
-"""
+"""Which pattern serves which device, and why: `bind(machine, patterns, system)`."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ from dataclasses import dataclass
 
 from metaos.errors import Exit, MetaosError, Problem
 from metaos.match.device import Device, devices
-from metaos.match.keys import differs, fact_of, function_key, untold
+from metaos.match.keys import differs, fact_of, function_key, unread_key
 from metaos.match.known import HOW_TO_GET
 from metaos.match.names import device_name
 from metaos.match.routes import router_of, routes
@@ -241,7 +236,7 @@ def _bind_one(device: Device, patterns: Patterns) -> Binding | Unmatched:
         if pattern.abstract or not matches or matches[0].kind != device.kind:
             continue
         why_not = next((w for m in matches if (w := differs(m, device, pattern))), "")
-        untold = next((x for m in matches if (x := untold(m, device))), None)
+        untold = next((x for m in matches if (x := unread_key(m, device))), None)
         if why_not:
             losers.append(Loser(pattern.name, why_not))
         elif untold is not None:

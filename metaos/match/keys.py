@@ -86,7 +86,7 @@ def _other_class(device: Device, wanted: int) -> str:
     return f"class is {found >> 8:#06x}, not {wanted >> 8:#06x}" if other else ""
 
 
-def untold(match: s.Match, device: Device) -> Unknown | None:
+def unread_key(match: s.Match, device: Device) -> Unknown | None:
     """What a match asks for and the machine file does not know."""
     found = (device.unread(_UNREAD.get(key, key)) for key, _ in match.keys)
     return next((unread for unread in found if unread is not None), None)
