@@ -15,14 +15,6 @@ ALLOWED = {
     # command line promises.
     ("boot/network.py", "udp"),
     ("cli_run.py", "udp"),
-    # The ports that QEMU hands on to a machine, as its own option calls it.
-    ("boot/network.py", "forward"),
-    ("boot/run.py", "forward"),
-    ("cli_run.py", "forward"),
-    # A direction, of rows and of what a bridge hands on.
-    ("lower/stepper.py", "forward"),
-    ("match/serves.py", "forward"),
-    ("probe/running.py", "forward"),
     # The shell's command, in the line that a person may try.
     ("boot/run.py", "echo"),
     # LLVM's instruction that compares integers.
