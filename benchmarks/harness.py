@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from benchmarks.packets import Host
 from metaos.boot.network import Datagrams, connect, free_datagrams, network_cards
@@ -146,6 +146,14 @@ def _settled(view: mmap.mmap) -> Counter:
     raise MetaosError("the counting plugin's counters never stand still")
 
 
+class End(Protocol):
+    """What a station holds: an end of some network."""
+
+    def send(self, frame: bytes) -> bool: ...
+
+    def receive(self, seconds: float) -> bytes | None: ...
+
+
 class Wire:
     """Our end of a network of UDP datagrams, a frame in each.
 
@@ -187,7 +195,7 @@ class Wire:
 class Guest:
     """A machine that runs, whatever its system, and its wire; with the plugin, what it executes."""
 
-    def __init__(self, vm: Qemu, wire: Wire, counters: Path | None) -> None:
+    def __init__(self, vm: Qemu, wire: End, counters: Path | None) -> None:
         self.vm, self.wire = vm, wire
         self.host = Host(GUEST_IP)
         self.started = time.monotonic()

@@ -76,7 +76,9 @@ def test_a_row_agrees_with_the_audit(tmp_path: Path) -> None:
     assert row.asked.reads <= 2 * answered.reads
     assert answered.writes - 1 <= row.asked.writes <= 2 * answered.writes
     assert row.asked.idle_reads <= idle.reads and row.asked.idle_writes <= idle.writes
-    assert report.loop_instructions <= row.asked.instructions < 2 * report.loop_instructions
+    # An interrupt enters at the first instruction: the jmp behind hlt is left out.
+    turn = report.loop_instructions - 1
+    assert turn <= row.asked.instructions < 2 * turn
     assert row.turn < report.loop_instructions and row.driver_content < row.content
     assert (row.branches, row.asked.branches, row.asked.lost) == (0, 0, 0)
 
