@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from qemu.qmp import QMPClient
 
 from metaos.boot import accel
 from metaos.boot.accel import choose
@@ -32,6 +34,22 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@pytest.mark.qemu
+def test_it_ends_as_soon_as_it_has_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library then does is to fail an assertion of its own."""
+    whole = QMPClient.connect
+
+    async def connect(client: QMPClient, end: socket.socket) -> None:
+        await whole(client, end)
+        await client.execute("quit")
+        await client.disconnect()
+        raise AssertionError
+
+    monkeypatch.setattr(QMPClient, "connect", connect)
+    with Qemu(IDLE) as vm, pytest.raises(MetaosError, match="ended with exit status 0 during"):
+        vm.command("query-status")
 
 
 @pytest.mark.qemu
