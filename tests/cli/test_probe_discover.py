@@ -12,6 +12,8 @@ from metaos.errors import Exit
 from tests import command
 from tests.probe.tables import acpidump, madt, srat
 
+pytestmark = pytest.mark.long
+
 LOG = Path(__file__).parent.parent / "probe" / "data" / "pc-e1000.txt"
 
 

@@ -13,6 +13,8 @@ from tests.image.harness import Station, Turn
 from tests.model.frames import frames
 from tests.model.reference import answer
 
+pytestmark = pytest.mark.long
+
 IP = bytes([10, 0, 2, 15])
 SLOTS = 16
 MOST_INSTRUCTIONS = 150

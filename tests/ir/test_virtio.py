@@ -28,6 +28,8 @@ from tests.ir.virtio import (
 from tests.model.frames import frames, repair
 from tests.model.reference import ones_sum
 
+pytestmark = pytest.mark.long
+
 Make = Callable[[int], Machine]
 EVERY = OFFERS["all"]
 MACHINES = {

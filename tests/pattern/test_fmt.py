@@ -18,6 +18,8 @@ from tests.pattern.load import ERRORS
 from tests.pattern.test_hostile import broken
 from tests.pattern.test_language_page import examples
 
+pytestmark = pytest.mark.long
+
 OURS = sorted(PATTERNS.rglob("*.pattern"))
 CORPUS = sorted(ERRORS.glob("*.pattern"))
 BROKEN = 400

@@ -16,6 +16,8 @@ from metaos.pattern.parse import MAX_CHARACTERS, parse
 from metaos.resources import PATTERNS
 from tests.pattern.load import ERRORS, prelude, problems_of
 
+pytestmark = pytest.mark.long
+
 SEED = "metaos"
 INPUTS, MANY = 1_000, 50_000
 SECOND = 1.0

@@ -23,6 +23,8 @@ from metaos.probe.store import read_machine
 from metaos.resources import PATTERNS
 from tests.pattern.load import patterns_of, problems_of
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language.md").read_text("utf-8")
 BLOCK = re.compile(r"^```pattern\n(.*?)^```$", re.MULTILINE | re.DOTALL)

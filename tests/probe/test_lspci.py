@@ -19,6 +19,8 @@ from metaos.probe.store import format_machine, parse_machine, read_machine
 from tests.conftest import Golden
 from tests.probe.lspci_text import PASTED, hex_rows, lspci, mm, vmm
 
+pytestmark = pytest.mark.long
+
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 NAMES = ("pc-e1000", "q35-bridge", "pc-bare")
 TEXTS = Path(__file__).parent / "data" / "lspci"

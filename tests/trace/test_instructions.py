@@ -19,6 +19,8 @@ from metaos.trace.processor import CONDITIONS, Processor
 from metaos.verify.decode import Step
 from tests.image.engine import engine
 
+pytestmark = pytest.mark.long
+
 CODE, DATA, SIZE = 0x100000, 0x200000, 0x1000
 NAMES = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{i}" for i in range(8, 16))]
 NUMBERS = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in NAMES}

@@ -13,6 +13,8 @@ from metaos.link.image import pack_image, write_image
 from tests.command import metaos
 from tests.trace.conftest import MACHINES, Built
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(e1000: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -46,6 +46,8 @@ from tests.verify.handmade import (
     with_manifest,
 )
 
+pytestmark = pytest.mark.long
+
 
 def broken(image: Image, law: int, place: str, message: str) -> Violation:
     """The first violation of `law` that names `place` and says `message`."""

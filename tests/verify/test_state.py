@@ -26,6 +26,8 @@ from tests.verify.handmade import (
     handmade,
 )
 
+pytestmark = pytest.mark.long
+
 SIXTEENS = Value(frozenset({0}), 240, 16)
 
 

@@ -41,6 +41,8 @@ from tests.verify.handmade import (
     placed,
 )
 
+pytestmark = pytest.mark.long
+
 WHOLE = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9")
 PARTS = {
     64: WHOLE,

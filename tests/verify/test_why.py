@@ -16,6 +16,8 @@ from metaos.probe.store import read_machine
 from metaos.verify.why import why, why_fact
 from tests.command import metaos
 
+pytestmark = pytest.mark.long
+
 MACHINE = Path("tests/data/machines/pc-e1000.json").absolute()
 
 

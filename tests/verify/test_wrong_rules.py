@@ -20,6 +20,8 @@ from metaos.pipeline import build_proved
 from metaos.probe.machine import Machine
 from tests.verify.machines import SYSTEM, patterns, recorded
 
+pytestmark = pytest.mark.long
+
 RULE = """source m = "A manual"
 
 device wrong : net.ethernet
