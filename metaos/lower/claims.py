@@ -1,12 +1,10 @@
 """What each device's rule claims of the machine: in its own windows, and nobody else's.
 
     demand_claims(plans, machine)
-    demand_grants(carried)
 
 A register or a table has to lie in the window or the block of ports that its rule puts it in. Two
 devices claim no byte both. What a rule names by a number, not by a base address of its own
-function, is in no other function's window, and is no RAM. A card whose services say something
-unasked has room for that.
+function, is in no other function's window, and is no RAM.
 """
 
 from __future__ import annotations
@@ -16,11 +14,8 @@ from dataclasses import dataclass
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.lower.plan import DevicePlan
-from metaos.lower.services import Services
-from metaos.lower.speak import speakers
 from metaos.match.facts import PortsFact, evaluate
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, BarKind, Machine
 
 _NUMBERED = ("pci", "platform")
@@ -148,30 +143,3 @@ def first_claims(plans: Iterable[DevicePlan]) -> tuple[DevicePlan, ...]:
             kept.append(plan)
         places.add((plan.pattern.name, *fixed))
     return tuple(kept)
-
-
-def demand_grants(carried: Iterable[tuple[DevicePlan, Services]]) -> None:
-    """Refuse cards on which a service speaks and whose rules give it no room for a frame.
-
-    Raises:
-        MetaosError: with a problem for each such card, at its rule's `turn`.
-    """
-    problems = []
-    for card, services in carried:
-        turn = card.pattern.one(s.Turn)
-        if turn is None or any(isinstance(x, s.Grant) for x in walk(turn)):
-            continue
-        speak = (f"'{x.name}'" for x in speakers(services.given.services))
-        given = services.given.wire.waiting is not None
-        names = ", ".join([*speak, *(["what another card passes on"] if given else [])])
-        if names:
-            text = f"{card.address} carries {names}, and '{card.pattern.name}' grants no frame"
-            hint = (
-                "say 'grant frame at ELEMENT when c -> said' behind its 'offer', or name the "
-                f'services of this card without it: [cards."{card.address}"] services = [...]'
-            )
-            problems.append(Problem("E0479", text, turn.span, hint))
-    if problems:
-        raise MetaosError(
-            "a service has something to say, and no card to send it", problems=problems
-        )

@@ -14,7 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
-from metaos.lower.claims import demand_claims, demand_grants, first_claims
+from metaos.lower.claims import demand_claims, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
@@ -37,7 +37,7 @@ from metaos.lower.platform import (
     sequence_rows,
 )
 from metaos.lower.row import Row
-from metaos.lower.services import Services
+from metaos.lower.services import Services, demand_grants
 from metaos.lower.stepper import PLATFORM, ConfigAccess, stepper
 from metaos.lower.tell import POSITION, SITE, VALUES, Lines, lines_of, write_line
 from metaos.lower.tell import TEXT as TOLD

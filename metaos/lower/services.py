@@ -6,7 +6,7 @@ service stores its fields in place under its own. All tests read the received fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from metaos.errors import MetaosError, Problem, Span
 from metaos.ir.build import Builder
@@ -18,11 +18,12 @@ from metaos.lower.clock import EVERY, Ticks, due
 from metaos.lower.headers import FieldAt, Given, Headers, Mine, Node, StateAt, Wire
 from metaos.lower.known import fail
 from metaos.lower.pass_on import pass_on
+from metaos.lower.plan import DevicePlan
 from metaos.lower.rewrite import ByteSource, Rewrite, chunks, wire_bytes
 from metaos.lower.speak import Speaking, speakers
 from metaos.lower.values import Frame
 from metaos.pattern import syntax as s
-from metaos.pattern.spell import dotted
+from metaos.pattern.spell import dotted, walk
 from metaos.told import bytes_of
 
 
@@ -311,3 +312,30 @@ class _Splice(Accept):
             node = node.children[0]
             known = self.constant(node, expression)
         return known
+
+
+def demand_grants(carried: Iterable[tuple[DevicePlan, Services]]) -> None:
+    """Refuse cards on which a service speaks and whose rules give it no room for a frame.
+
+    Raises:
+        MetaosError: with a problem for each such card, at its rule's `turn`.
+    """
+    problems = []
+    for card, services in carried:
+        turn = card.pattern.one(s.Turn)
+        if turn is None or any(isinstance(x, s.Grant) for x in walk(turn)):
+            continue
+        speak = (f"'{x.name}'" for x in speakers(services.given.services))
+        given = services.given.wire.waiting is not None
+        names = ", ".join([*speak, *(["what another card passes on"] if given else [])])
+        if names:
+            text = f"{card.address} carries {names}, and '{card.pattern.name}' grants no frame"
+            hint = (
+                "say 'grant frame at ELEMENT when c -> said' behind its 'offer', or name the "
+                f'services of this card without it: [cards."{card.address}"] services = [...]'
+            )
+            problems.append(Problem("E0479", text, turn.span, hint))
+    if problems:
+        raise MetaosError(
+            "a service has something to say, and no card to send it", problems=problems
+        )

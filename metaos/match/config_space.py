@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from metaos.lower.row import FULL, Row
+from metaos.lower.rows import config_address
+from metaos.probe.header import ROM_INDEX
 from metaos.probe.machine import BarKind, Function, Machine, domain
-
-ROM = 6
-"""The index that a machine file gives the expansion ROM's register."""
 
 
 class ConfigSpace:
@@ -18,7 +17,7 @@ class ConfigSpace:
 
     def __init__(self, machine: Machine) -> None:
         self.functions = {
-            _config_number(f.address): f for f in machine.functions if not domain(f.address)
+            config_address(f.address): f for f in machine.functions if not domain(f.address)
         }
         self.written: dict[int, int] = {}
         self.kept: dict[tuple[str, int], int] = {}
@@ -48,21 +47,16 @@ class ConfigSpace:
             return
         at = place & 0xFC
         if at == (0x30 if function.header_type & 0x7F == 0 else 0x38):
-            value = _kept(function, ROM, value & ~0x7FE)
+            value = _kept(function, ROM_INDEX, value & ~0x7FE)
         elif 0x10 <= at < (0x28 if function.header_type & 0x7F == 0 else 0x18):
             value = _kept(function, (at - 0x10) // 4, value)
         self.written[place] = value
 
 
-def _config_number(address: str) -> int:
-    bus, device, function = int(address[:2], 16), int(address[3:5], 16), int(address[6:], 16)
-    return bus << 16 | device << 11 | function << 8
-
-
 def _kept(function: Function, index: int, value: int) -> int:
     """What a base address register holds after a write."""
     for bar in function.bars:
-        if bar.index == index == ROM:
+        if bar.index == index == ROM_INDEX:
             return value & (~(bar.size - 1) | 1) & FULL
         if bar.index == index:
             flags = function.config_u32(0x10 + 4 * index) & (3 if bar.kind == BarKind.IO else 0xF)

@@ -21,9 +21,10 @@ from metaos.lower.row import Row
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import FAULT_WORDS, Texts
 from metaos.lower.work import MEMORY
-from metaos.match.config_space import ROM, ConfigSpace
+from metaos.match.config_space import ConfigSpace
 from metaos.match.untold import untold_row
 from metaos.probe.bridge import read_bridge
+from metaos.probe.header import ROM_INDEX
 from metaos.probe.machine import Bar, BarKind, Function, Machine, domain, unknown_fact
 
 MIB = 1 << 20
@@ -269,7 +270,7 @@ def _decodes(function: Function, bar: Bar) -> bool:
     if not bar.address or not function.config_u32(4) & 2:
         return False
     rom = 0x30 if function.header_type & 0x7F == 0 else 0x38
-    return bar.index != ROM or bool(function.config_u32(rom) & 1)
+    return bar.index != ROM_INDEX or bool(function.config_u32(rom) & 1)
 
 
 def _overlap(start: int, stop: int, bar: Bar) -> bool:
