@@ -18,7 +18,7 @@ from metaos.ir.program import ABSOLUTE, SHADOW, Op, Program
 
 FUNCTION = "turn"
 _TWO = {"add": "add", "sub": "sub", "mul": "mul", "and": "and_", "or": "or_", "xor": "xor",
-        "shl": "shl", "lshr": "lshr"}  # fmt: skip
+        "shl": "shl", "lshr": "lshr", "udiv": "udiv"}  # fmt: skip
 _COMPARE = {"eq": "==", "ne": "!=", "ult": "<", "ule": "<="}
 _LETTER = {8: "b", 16: "w", 32: "l"}
 _ACCUMULATOR = {8: "{al}", 16: "{ax}", 32: "{eax}"}
@@ -107,6 +107,12 @@ class _Emission:
             call = self.module.declare_intrinsic(f"llvm.{name}.with.overflow", (bits,), kind)
             self.pairs[key] = self.b.call(call, [self.of(x) for x in op.args])
         return self.pairs[key]
+
+    def mulh(self, op: Op) -> Any:
+        wide = _int(2 * op.bits)
+        a, b = (self.b.zext(self.of(x), wide) for x in op.args)
+        high = self.b.lshr(self.b.mul(a, b), ir.Constant(wide, op.bits))
+        return self.b.trunc(high, _int(op.bits))
 
     def select(self, op: Op) -> Any:
         c, a, b = op.args
@@ -255,6 +261,10 @@ class _Emission:
         zero = ir.Constant(_int(64), 0)
         constraints = "={rdi},={rcx},{rax},0,1,~{memory}"
         return self.asm(both, "rep stosq", constraints, [zero, address, count])
+
+    def rdtsc(self, op: Op) -> Any:
+        kind = ir.FunctionType(_int(64), ())
+        return self.b.call(self.module.declare_intrinsic("llvm.readcyclecounter", (), kind), ())
 
     def cpuid(self, op: Op) -> Any:
         if op.args not in self.leaves:

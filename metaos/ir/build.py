@@ -68,6 +68,14 @@ class Builder:
     def mul(self, a: Op, b: Op) -> Op:
         return self.two("mul", a, b)
 
+    def mulh(self, a: Op, b: Op) -> Op:
+        """The upper half of a * b."""
+        return self.two("mulh", a, b)
+
+    def udiv(self, a: Op, b: Op) -> Op:
+        """a / b rounded down; b must be seen not to be 0, as `x | 1` is."""
+        return self.two("udiv", a, b)
+
     def and_(self, a: Op, b: Op) -> Op:
         return self.two("and", a, b)
 
@@ -155,6 +163,10 @@ class Builder:
         pair = tuple(self.const(x, 32) if isinstance(x, int) else x for x in (leaf, subleaf))
         self._demand(all(x.bits == 32 for x in pair), "cpuid: leaf and subleaf have 32 bits")
         return self._share(Op("cpuid", 32, pair, register))
+
+    def counted(self) -> Op:
+        """The processor's time stamp counter, as it is at this place in the line."""
+        return self._append(Op("rdtsc", 64, ordered=True))
 
     # Accesses
 

@@ -113,6 +113,13 @@ def _two(op: Op) -> Iterator[str]:
         yield from _want("the result", op.bits, a.bits)
     if op.kind in ("shl", "lshr") and b.kind == "const" and b.value >= op.bits:
         yield f"shifts {op.bits} bits by {b.value}"
+    if op.kind == "udiv" and not _never_0(b):
+        yield "its divisor may be 0"
+
+
+def _never_0(op: Op) -> bool:
+    """Whether it is seen of a number that it is not 0: a constant, or one with a bit set."""
+    return any(x.kind == "const" and x.value for x in (op, *(op.args if op.kind == "or" else ())))
 
 
 def _select(op: Op) -> Iterator[str]:
@@ -196,6 +203,10 @@ def _cpuid(op: Op) -> Iterator[str]:
         yield from _want(name, bits, 32)
 
 
+def _counted(op: Op) -> Iterator[str]:
+    yield from _want("the result", op.bits, 64)
+
+
 def _fill(op: Op) -> Iterator[str]:
     yield from _want("the result", op.bits, 0)
     for name, arg in zip(("the address", "the count"), op.args, strict=True):
@@ -231,6 +242,7 @@ SHAPES: dict[str, Shape] = {
     "ins": Shape(3, _string, ordered=True, value=_unit),
     "outs": Shape(3, _string, ordered=True, value=_unit),
     "cpuid": Shape(2, _cpuid, value=lambda op: 0 <= op.value <= 3),
+    "rdtsc": Shape(0, _counted, ordered=True),
     "copy": Shape(3, _copy, ordered=True),
     "fill": Shape(2, _fill, ordered=None),
     "fence": Shape(0, _nothing, ordered=True),

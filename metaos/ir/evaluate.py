@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from metaos.errors import MetaosError
 from metaos.told import big_endian, bytes_of
 
-ARITHMETIC = frozenset({"add", "sub", "mul", "and", "or", "xor", "shl", "lshr"})
+ARITHMETIC = frozenset({"add", "sub", "mul", "mulh", "udiv", "and", "or", "xor", "shl", "lshr"})
 COMPARISONS = frozenset({"eq", "ne", "ult", "ule", "carry"})
-COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne", "carry"})
+COMMUTATIVE = frozenset({"add", "mul", "mulh", "and", "or", "xor", "eq", "ne", "carry"})
 PURE = ARITHMETIC | COMPARISONS | {"const", "address", "select", "zext", "trunc", "bswap", "cpuid"}
 """Ops without an effect: equal ones are one value, and an unused one is left out."""
 
@@ -22,6 +22,8 @@ _TWO: dict[str, Callable[[int, int, int], int]] = {
     "add": lambda a, b, bits: a + b,
     "sub": lambda a, b, bits: a - b,
     "mul": lambda a, b, bits: a * b,
+    "mulh": lambda a, b, bits: a * b >> bits,
+    "udiv": lambda a, b, bits: a // b,
     "and": lambda a, b, bits: a & b,
     "or": lambda a, b, bits: a | b,
     "xor": lambda a, b, bits: a ^ b,
@@ -50,10 +52,12 @@ def evaluate(kind: str, bits: int, values: Sequence[int], width: int) -> int:
 
     A shift by `bits` or more gives 0, whatever a processor would make of it.
 
-    Raises MetaosError for a kind that is not arithmetic.
+    Raises MetaosError for a kind that is not arithmetic, and for a division by 0.
     """
     two = _TWO.get(kind)
     if two is not None:
+        if kind == "udiv" and not values[1]:
+            raise MetaosError("a division by 0")
         return two(values[0], values[1], width) & ones(bits)
     if kind == "select":
         return values[1] if values[0] else values[2]

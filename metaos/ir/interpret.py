@@ -25,6 +25,10 @@ Cpuid = Callable[[int, int], tuple[int, int, int, int]]
 """Leaf and subleaf to EAX, EBX, ECX, EDX."""
 
 
+Counter = Callable[[], int]
+"""The processor's time stamp counter, each time it is looked at."""
+
+
 class Region(Protocol):
     """What answers at some addresses: `width` is in bits, `offset` in bytes."""
 
@@ -123,23 +127,31 @@ class Memory:
 
 
 def run(
-    program: Program, memory: Memory, ports: Ports | None = None, cpuid: Cpuid | None = None
+    program: Program,
+    memory: Memory,
+    ports: Ports | None = None,
+    cpuid: Cpuid | None = None,
+    counter: Counter | None = None,
 ) -> dict[Op, int]:
     """Execute one turn of `program`, in order; give every op's result.
 
     Raises MetaosError for an access where nothing is, a shift of variable amount that
-    reaches the width, a port access without `ports` and a `cpuid` without a processor.
+    reaches the width, a division by 0, a port access without `ports`, and a `cpuid` or `rdtsc`
+    without a processor.
     """
-    return _Turn(memory, ports, cpuid).run(program)
+    return _Turn(memory, ports, cpuid, counter).run(program)
 
 
 class _Turn:
     """The values of one turn so far, and what its ops act on."""
 
-    def __init__(self, memory: Memory, ports: Ports | None, cpuid: Cpuid | None) -> None:
+    def __init__(
+        self, memory: Memory, ports: Ports | None, cpuid: Cpuid | None, counter: Counter | None
+    ) -> None:
         self.memory = memory
         self._ports = ports
         self._cpuid = cpuid
+        self._counter = counter
         self.values: dict[Op, int] = {}
 
     def run(self, program: Program) -> dict[Op, int]:
@@ -208,6 +220,11 @@ class _Turn:
         leaf, subleaf = (self.values[a] for a in op.args)
         return self._cpuid(leaf, subleaf)[op.value] & ones(32)
 
+    def count(self, op: Op) -> int:
+        if self._counter is None:
+            raise MetaosError("a look at the time stamp counter, but there is no processor")
+        return self._counter() & ones(64)
+
     def copy(self, op: Op) -> int:
         to, source, count = (self.values[a] for a in op.args)
         for i in range(count):
@@ -231,6 +248,7 @@ _ACTIONS: dict[str, Callable[[_Turn, Op], int]] = {
     "ins": _Turn.input_string,
     "outs": _Turn.output_string,
     "cpuid": _Turn.identify,
+    "rdtsc": _Turn.count,
     "copy": _Turn.copy,
     "fill": _Turn.fill,
     "fence": lambda turn, op: 0,

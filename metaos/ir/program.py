@@ -42,6 +42,8 @@ class Op:
     | const | - (`value`) | the number |
     | address | indices (`address`) | 64-bit linear = physical address |
     | add sub mul and or xor shl lshr | a, b of one width | modulo 2^bits |
+    | mulh | a, b of one width | the upper half of a * b |
+    | udiv | a, b of one width, b seen not to be 0 | a / b rounded down |
     | eq ne ult ule | a, b of one width | 1 bit |
     | carry | a, b of one width | 1 bit: a + b does not fit |
     | select | 1-bit c, a, b | a where c else b |
@@ -53,6 +55,7 @@ class Op:
     | out | 16-bit port, value | - |
     | ins outs | 16-bit port, 64-bit count, 64-bit memory address (`value`: width in bits) | - |
     | cpuid | 32-bit leaf, subleaf (`value`: 0 to 3 for EAX, EBX, ECX, EDX) | that register |
+    | rdtsc | - | the processor's time stamp counter, 64 bits |
     | copy | 64-bit addresses to and from, 64-bit count | `count` quadwords copied upwards |
     | fill | 64-bit address, 64-bit count | `count` quadwords of zeros stored upwards |
     | fence | - | - |

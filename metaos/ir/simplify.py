@@ -92,6 +92,16 @@ def _mul(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
     return None
 
 
+def _upper(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
+    _, y = args
+    return b.const(0, bits) if y.kind == "const" and y.value in (0, 1) else None
+
+
+def _divided(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
+    x, y = args
+    return x if y.kind == "const" and y.value == 1 else None
+
+
 def _and(b: Builder, bits: int, args: tuple[Op, ...]) -> Op | None:
     x, y = args
     if x is y:
@@ -344,6 +354,8 @@ RULES: dict[str, Rule] = {
     "add": _add,
     "sub": _sub,
     "mul": _mul,
+    "mulh": _upper,
+    "udiv": _divided,
     "and": _and,
     "or": _or,
     "xor": _xor,

@@ -242,6 +242,19 @@ def _multiply_wide(p: Processor, operands: Any, signed: bool = False) -> None:
     p.set_flags(C=lost, O=lost, Z=None, S=None)
 
 
+def _divide(p: Processor, operands: Any) -> None:
+    bits = operands[0].size * 8
+    if bits == 8:
+        raise MetaosError("trace has no rule for a division of 8 bits")
+    low, high = {16: ("ax", "dx"), 32: ("eax", "edx"), 64: ("rax", "rdx")}[bits]
+    divisor, number = p.read(operands[0]), p.register(high) << bits | p.register(low)
+    if not divisor or number // divisor > ones(bits):
+        raise MetaosError(f"{number:#x} is divided by {divisor:#x}, which faults")
+    p.put(low, number // divisor)
+    p.put(high, number % divisor)
+    p.set_flags(C=None, O=None, Z=None, S=None)
+
+
 def _bit_test(p: Processor, operands: Any) -> None:
     bits, a, b = _pair(p, operands)
     p.set_flags(C=a >> (b % bits) & 1, S=None, O=None)
@@ -285,6 +298,12 @@ def _cpuid(p: Processor, _operands: Any) -> None:
     found = p.cpuid(p.register("eax"), p.register("ecx"))
     for name, value in zip(("eax", "ebx", "ecx", "edx"), found, strict=True):
         p.put(name, value)
+
+
+def _counted(p: Processor, _operands: Any) -> None:
+    """The time stamp counter stands: no time passes here."""
+    p.put("rax", 0)
+    p.put("rdx", 0)
 
 
 def _string(kind: str, bits: int) -> Rule:
@@ -337,10 +356,10 @@ RULES: dict[str, Rule] = {
     "shrx": _plain_shift(lambda a, n, bits: a >> n),
     "sarx": _plain_shift(lambda a, n, bits: _signed(a, bits) >> n),
     "rorx": _plain_shift(lambda a, n, bits: _rotated(a, -n, bits)),
-    "imul": _multiply, "mul": _multiply_wide, "bt": _bit_test,
+    "imul": _multiply, "mul": _multiply_wide, "div": _divide, "bt": _bit_test,
     "bts": _bit_change(lambda a, m: a | m), "btr": _bit_change(lambda a, m: a & ~m),
     "btc": _bit_change(lambda a, m: a ^ m),
-    "in": _in, "out": _out, "cpuid": _cpuid,
+    "in": _in, "out": _out, "cpuid": _cpuid, "rdtsc": _counted,
     "nop": _nothing, "jmp": _nothing, "sti": _nothing, "hlt": _nothing,
     "mfence": _nothing, "lfence": _nothing, "sfence": _nothing,
     **{f"cmov{c}": _select(c) for c in CONDITIONS},

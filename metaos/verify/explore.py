@@ -31,6 +31,7 @@ def explore(line: Line, atlas: Atlas, ground: Ground) -> Walk:
     pending = [0]
     found: dict[tuple[object, ...], tuple[Access, list[int]]] = {}
     remembered: set[str] = set()
+    faulting: dict[int, Step] = {}
     loads: dict[tuple[int, Value], tuple[Step, Value]] = {}
     while pending:
         row = pending.pop()
@@ -45,6 +46,7 @@ def explore(line: Line, atlas: Atlas, ground: Ground) -> Walk:
             if row not in rows[-1:]:
                 rows.append(row)
         remembered |= one.remembered
+        faulting |= {step.offset: step for step in one.faulting}
         loads |= {(step.offset, value): (step, value) for step, value in one.roots}
     ordered = sorted(found.values(), key=lambda item: item[0].step.offset)
     return Walk(
@@ -53,6 +55,7 @@ def explore(line: Line, atlas: Atlas, ground: Ground) -> Walk:
         len(seen),
         tuple(tuple(rows) for _, rows in ordered),
         frozenset(remembered),
+        tuple(faulting.values()),
     )
 
 

@@ -26,7 +26,7 @@ JMP = 0xE9
 JMP_LENGTH = 5
 
 _MOVES = """mov movabs movzx movsx movsxd movbe lea xchg bswap cbw cwde cdqe cwd cdq cqo
-    add adc sub sbb inc dec neg cmp mul imul and or xor not test
+    add adc sub sbb inc dec neg cmp mul imul div and or xor not test
     shl sal shr sar rol ror rcl rcr shld shrd bt bts btr btc bsf bsr popcnt lzcnt tzcnt
     andn bextr blsi blsmsk blsr bzhi mulx pdep pext rorx sarx shlx shrx adcx adox nop"""
 STRINGS = [s + w for s in ("stos", "movs") for w in "bwdq"]
@@ -180,6 +180,14 @@ def _stores_to_next(
                     f"stores to {manifest.next} what may be no listed root: {access.step.text}",
                     book.span(line.file_offset(offset)),
                 )
+
+
+def check_divisions(line: Line, walked: Walk, book: Ledger) -> Iterator[Violation]:
+    """No division faults: what it divides by is not 0, and the quotient fits."""
+    for step in walked.faulting:
+        text = f"divides by what may be 0, or more than fits: {step.text}"
+        span = book.span(line.file_offset(step.offset))
+        yield Violation(LAW, line.place(step.offset), text, span)
 
 
 def transfers(lines: tuple[Line, ...]) -> Transfers:

@@ -19,7 +19,7 @@ from metaos.verify.absent import check_cited
 from metaos.verify.account import check_account
 from metaos.verify.decode import Ledger, Line, ledger, straight_lines
 from metaos.verify.explore import explore
-from metaos.verify.flow import check_change, check_flow, transfers
+from metaos.verify.flow import check_change, check_divisions, check_flow, transfers
 from metaos.verify.form import check_form
 from metaos.verify.gates import check_gates, check_sleep
 from metaos.verify.given import check_given, check_preset, ram_of
@@ -83,6 +83,11 @@ def _change(proof: Proof) -> Iterable[Violation]:
     manifest = proof.image.manifest
     for one in proof.phases:
         yield from check_change(one.line, one.walked, one.atlas, manifest, proof.book)
+
+
+def _divisions(proof: Proof) -> Iterable[Violation]:
+    for one in proof.phases:
+        yield from check_divisions(one.line, one.walked, proof.book)
 
 
 def _pages(proof: Proof) -> Iterable[Violation]:
@@ -151,7 +156,7 @@ def _bounds(proof: Proof) -> Iterable[Violation]:
 
 LAWS: tuple[Law, ...] = (
     Law(1, "generated", (), "account (law 4) and the test that Python knows no device"),
-    Law(2, "branch-free", (_flow, _change, _pages, _tables, _gates)),
+    Law(2, "branch-free", (_flow, _change, _divisions, _pages, _tables, _gates)),
     Law(3, "only what is there", (_places, _present, _owners, _given, _cited, _wiped)),
     Law(4, "accounted for", (_account,)),
     Law(5, "guarded", (_features,), "boots on changed machines"),

@@ -24,6 +24,7 @@ PRIVILEGED: dict[str, tuple[str, ...]] = {
     "ins": _WITH_PORTS,
     "outs": _WITH_PORTS,
     "cpuid": ("guard",),
+    "rdtsc": ("init", "steady", "report"),
     "mov cr3, reg": ("guard", "init", "wipe", "report"),
     "sti": ("steady",),
     "hlt": ("steady",),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Walker", Any], None]
 
-_KEEPING = """mov movabs movzx movsx movsxd lea xchg not bswap nop jmp in out cpuid mfence
+_KEEPING = """mov movabs movzx movsx movsxd lea xchg not bswap nop jmp in out cpuid rdtsc mfence
     lfence sfence cbw cwde cdqe cwd cdq cqo shlx shrx sarx rorx mulx pdep pext movbe"""
 KEEP_FLAGS = frozenset(_KEEPING.split())
 """Besides cmov, set and string moves: these leave the flags as they were."""
@@ -160,6 +160,14 @@ def _multiply(walker: Walker, operands: Any) -> None:
 
 def _multiply_wide(walker: Walker, operands: Any) -> None:
     walker.read(operands[0])
+    _forget_product(walker)
+
+
+def _divide(walker: Walker, operands: Any) -> None:
+    """`div r` of 16 bits or more divides RDX:RAX; of 8 bits AX, of which nothing is known here."""
+    wide = operands[0].size > 1
+    high = narrow(walker.registers.read("rdx"), operands[0].size * 8) if wide else unknown(8)
+    walker.divide(walker.read(operands[0]), high)
     _forget_product(walker)
 
 
@@ -320,6 +328,7 @@ RULES: dict[str, Rule] = {
     "bswap": _one(_bswap),
     "imul": _multiply,
     "mul": _multiply_wide,
+    "div": _divide,
     "shl": _shift_of(_shift_left),
     "sal": _shift_of(_shift_left),
     "shr": _shift_of(_shift_right),

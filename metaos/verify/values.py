@@ -158,7 +158,11 @@ def either(a: Value, b: Value, bits: int) -> Value:
         return pointwise(a, b, bits, lambda x, y: x | y)
     if disjoint(a, b):
         return plus(a, b, bits)
-    return blend(a, b, bits)
+    mixed = blend(a, b, bits)
+    ones = max(_low_ones(a), _low_ones(b))
+    if ones and mixed.bases == {0}:  # they stay, whatever else there is
+        return normal(frozenset({ones}), max(mixed.high - ones, 0) & ~ones, ones + 1, bits)
+    return mixed
 
 
 def blend(a: Value, b: Value, bits: int) -> Value:
@@ -185,6 +189,12 @@ def right(a: Value, count: int, bits: int) -> Value:
     if a.exact:
         return normal(frozenset(b >> count for b in a.bases), 0, 1, bits)
     return Value(frozenset({0}), _ceiling(a, bits) >> count) if count < bits else known(0)
+
+
+def _low_ones(a: Value) -> int:
+    """The run of ones from bit 0 on of the one number that it is; 0 for any other value."""
+    (number,) = a.bases if a.exact and len(a.bases) == 1 else (0,)
+    return (number ^ (number + 1)) >> 1
 
 
 def _ceiling(a: Value, bits: int) -> int:

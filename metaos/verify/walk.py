@@ -63,7 +63,8 @@ class Walk:
     """All accesses in order, and what each `mov cr3` can load. `rows`: 0 if it reads none.
 
     `at` are, for each access, the cursors of the rows that make it; empty without rows.
-    `remembered` are the places of which a word was used that this turn had stored there.
+    `remembered` are the places of which a word was used that this turn had stored there, `faulting`
+    divisions of which it is not known that they divide by something, and that the quotient fits.
     """
 
     accesses: tuple[Access, ...]
@@ -71,6 +72,7 @@ class Walk:
     rows: int = 0
     at: tuple[tuple[int, ...], ...] = ()
     remembered: frozenset[str] = frozenset()
+    faulting: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def walk(line: Line, atlas: Atlas, ground: Ground, words: Words | None = None) -
     for step in line.steps:
         walker.take(step)
     remembered = frozenset(walker.remembered)
-    return Walk(tuple(walker.accesses), tuple(walker.roots), remembered=remembered)
+    found, roots = tuple(walker.accesses), tuple(walker.roots)
+    return Walk(found, roots, remembered=remembered, faulting=tuple(walker.faulting))
 
 
 class Walker:
@@ -121,6 +124,7 @@ class Walker:
         self.roots: list[tuple[Step, Value]] = []
         self.flags: Flags | None = None
         self.remembered: set[str] = set()
+        self.faulting: list[Step] = []
         self._selected = ANY
         self._atlas = atlas
         self._ground = ground
@@ -226,6 +230,11 @@ class Walker:
     def _index(self, register: int) -> Value:
         name = self._step.insn.reg_name(register)
         return self.registers.read(name) if name in REGISTERS else ANY
+
+    def divide(self, divisor: Value, high: Value) -> None:
+        """Note a division that may fault: by 0, or of a number whose upper half is not 0."""
+        if divisor.holds(0) or high != known(0):
+            self.faulting.append(self._step)
 
     # Memory
 

@@ -229,6 +229,23 @@ def test_what_llvm_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "LLVM refuses the code of dev, phase steady" in said and "hint" in said
 
 
+def test_a_look_at_the_counter_is_one_instruction_in_its_place() -> None:
+    """And a division makes no branch, whatever the processor has."""
+    b = Builder("dev", "init")
+    with b.at(at(1)):
+        before = b.counted()
+        b.store(b.const(0, 8), "command", ordered=True)
+        passed = b.sub(b.counted(), before)
+        b.store(b.udiv(b.load(64, "ticks"), b.or_(passed, b.const(1, 64))), "out")
+    for features in ((), ALL):
+        decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+        found = [x.mnemonic for x in decoder.disasm(emit(b.finish(), features).text, 0)]
+        kept = [x for x in found if x in ("rdtsc", "div") or x.startswith("j")]
+        assert kept == ["rdtsc", "rdtsc", "div"]
+        between = found[found.index("rdtsc") + 1 : len(found) - found[::-1].index("rdtsc") - 1]
+        assert "mov" in between
+
+
 # ---- machine code is the IR ---------------------------------------------------------------
 
 
@@ -243,7 +260,7 @@ def random_program(seed: int) -> tuple[Program, dict[str, int]]:
         for _ in range(12):
             x, y = source.choice(values), source.choice(values)
             kind = source.choice(
-                ("add", "sub", "mul", "and", "or", "xor", "select", "bswap", "cut")
+                ("add", "sub", "mul", "mulh", "udiv", "and", "or", "xor", "select", "bswap", "cut")
             )
             if kind == "select":
                 test = source.choice((b.eq, b.ne, b.ult, b.ule, b.carry))(x, y)
@@ -253,6 +270,8 @@ def random_program(seed: int) -> tuple[Program, dict[str, int]]:
             elif kind == "cut":
                 bits = source.choice((1, 3, 8, 13, 16, 32, 47))
                 values.append(b.zext(b.trunc(x, bits), 64))
+            elif kind == "udiv":
+                values.append(b.udiv(x, b.or_(y, b.const(1, 64))))
             else:
                 values.append(b.two(kind, x, y))
         for number, value in enumerate(values[4:]):

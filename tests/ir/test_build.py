@@ -61,6 +61,7 @@ TWO: dict[str, Callable[[int, int, int], int]] = {
     "add": lambda a, b, n: (a + b) % 2**n,
     "sub": lambda a, b, n: (a - b) % 2**n,
     "mul": lambda a, b, n: (a * b) % 2**n,
+    "mulh": lambda a, b, n: a * b // 2**n,
     "and": lambda a, b, n: a & b,
     "or": lambda a, b, n: a | b,
     "xor": lambda a, b, n: a ^ b,
@@ -78,7 +79,7 @@ COMPARE: dict[str, Callable[[int, int, int], bool]] = {
 def expressions(draw: st.DrawFn, bits: int, depth: int) -> Expression:
     if depth == 0:
         return draw(leaf(bits) | constant(bits))
-    kinds = ["two", "two", "shift", "select", "leaf"]
+    kinds = ["two", "two", "shift", "select", "divide", "leaf"]
     kinds += ["compare"] * 3 if bits == 1 else []
     kinds += ["bswap"] * 2 if bits in (16, 32, 64) else []
     kinds += ["zext"] if bits > 1 else []
@@ -90,6 +91,8 @@ def expressions(draw: st.DrawFn, bits: int, depth: int) -> Expression:
 
     if kind == "two":
         return two(draw(st.sampled_from(sorted(TWO))), sub(bits), sub(bits))
+    if kind == "divide":
+        return divide(sub(bits), sub(bits))
     if kind == "compare":
         width = draw(st.sampled_from(WIDTHS))
         right = draw(constant(width)) if draw(st.booleans()) else sub(width)
@@ -113,6 +116,16 @@ def two(kind: str, a: Expression, b: Expression) -> Expression:
         lambda m, x: m.two(kind, a.build(m, x), b.build(m, x)),
         lambda v: TWO[kind](a.value(v), b.value(v), n),
         f"({a} {kind} {b})",
+    )
+
+
+def divide(a: Expression, b: Expression) -> Expression:
+    """What is divided by has its lowest bit set: it is not 0."""
+    return Expression(
+        a.bits,
+        lambda m, x: m.udiv(a.build(m, x), m.or_(b.build(m, x), m.const(1, a.bits))),
+        lambda v: a.value(v) // (b.value(v) | 1),
+        f"({a} / ({b} | 1))",
     )
 
 

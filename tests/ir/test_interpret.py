@@ -93,6 +93,32 @@ def test_cpuid_fill_and_fence() -> None:
     assert bytes(ram.data) == b"\x71\0\0\0\xff\xff\xff\xff" + bytes(16) + b"\xff" * 8
 
 
+def test_the_counter_is_looked_at_each_time_in_its_place() -> None:
+    b = Builder("d", "init")
+    before = b.counted()
+    port = b.input(b.const(0x40, 16), 8)
+    after = b.counted()
+    b.store(b.udiv(b.sub(after, before), b.or_(b.zext(port, 64), b.const(1, 64))), "m")
+    cell, looks = Ram(8), iter((1 << 70, 1000))
+    log: list[str] = []
+
+    def counter() -> int:
+        log.append("look")
+        return next(looks)
+
+    class Port:
+        def read(self, port: int, width: int) -> int:
+            log.append("port")
+            return 6
+
+        def write(self, port: int, width: int, value: int) -> None:
+            raise AssertionError
+
+    run(b.finish(), Memory({"m": (0x1000, cell)}), Port(), counter=counter)
+    assert log == ["look", "port", "look"]
+    assert cell.read(0, 64) == 1000 // 7
+
+
 def test_copy_moves_whole_quadwords_upwards() -> None:
     ram = Ram(bytes(range(32)))
     b = Builder("d", "steady")
@@ -137,6 +163,7 @@ def test_faults_say_what_and_where() -> None:
     assert "called 'nowhere'" in fault(b.load(8, "nowhere"))
     assert "there are no ports" in fault(b.input(port, 8), port)
     assert "there is no processor" in fault(b.cpuid(0, 0, 0), b.const(0, 32))
+    assert "there is no processor" in fault(b.counted(), b.const(0, 64))
     assert "shl of 64 bits by 64" in fault(b.shl(quad, quad), *quad.args, quad)
 
 

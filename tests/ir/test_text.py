@@ -31,6 +31,11 @@ program 00:03.0 steady
   store u32 %13, [00:03.0.word]
   fill %8, 2
   copy %8, %1, 2
+  %14 = rdtsc u64
+  %15 = or u64 %1, 1
+  %16 = udiv u64 %14, %15
+  %17 = mulh u64 %16, %1
+  store u64 %17, [00:03.0.word]
   fence
 """
 
@@ -55,6 +60,8 @@ def test_golden() -> None:
     b.store(b.sub(mixed, clock), "00:03.0.word")
     b.fill(slot, b.const(2, 64))
     b.copy(slot, index, b.const(2, 64))
+    quotient = b.udiv(b.counted(), b.or_(index, b.const(1, 64)))
+    b.store(b.mulh(quotient, index), "00:03.0.word")
     b.fence()
     program = b.finish()
     check(program)

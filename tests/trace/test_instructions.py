@@ -44,6 +44,7 @@ LINES = [
     *(f"imul {a}, {b}" for _, a, b in PARTS),
     *(f"imul {a}, {b}, -77" for _, a, b in PARTS),
     *(f"{op} {b}" for op in ("mul", "imul") for _, _, b in PARTS),
+    *(f"div {b}" for b in ("rcx", "ecx", "cx")),
     *(f"{op} {a}, 5" for op in BITS for _, a, _ in PARTS),
     *(f"{op} {a}, {b}" for op in BITS for _, a, b in PARTS),
     *(f"cmov{c} {a}, {b}" for c in CONDITIONS for _, a, b in PARTS),
@@ -75,6 +76,8 @@ def begin(line: str, random_: random.Random) -> tuple[dict[str, int], dict[str, 
         name: random_.choice([random_.choice(EDGES), random_.getrandbits(64)]) for name in NAMES
     }
     values |= {"rsi": DATA + 64, "rdi": DATA + 512}
+    if line.startswith("div"):  # the quotient fits
+        values |= {"rcx": values["rcx"] | 0x8000_0000_8000_8001, "rdx": values["rdx"] & 0x7FFF}
     if line.startswith("rep"):
         values["rcx"] = random_.randrange(8)
     return values, {name: random_.randrange(2) for name in FLAGS}
@@ -121,7 +124,7 @@ def test_an_instruction_does_what_unicorn_does(line: str, machine: Any) -> None:
 
 def test_every_rule_was_tried() -> None:
     tried = {decoded(line).mnemonic for line in LINES}
-    same = {"sal", "jmp", "lfence", "sfence", "in", "out", "cpuid"}  # ports: test_trace.py
+    same = {"sal", "jmp", "lfence", "sfence", "in", "out", "cpuid", "rdtsc"}  # ports: test_trace.py
     strings = {name for name in RULES if name[:-1] in ("ins", "outs", "movs", "stos", "lods")}
     conditions = {name for name in RULES if name.startswith(("cmov", "set"))}
     assert set(RULES) - tried - same - strings - conditions == set()
@@ -131,6 +134,18 @@ def test_an_instruction_without_a_rule_is_named() -> None:
     processor = Processor(Memory({}), PortSpace(Answers()), lambda a, b: (0, 0, 0, 0), RULES)
     with pytest.raises(MetaosError, match="no rule for the instruction 'popcnt eax, ebx'"):
         processor.step(decoded("popcnt eax, ebx"))
+
+
+def test_a_division_that_faults_is_no_answer_and_the_counter_stands() -> None:
+    processor = Processor(Memory({}), PortSpace(Answers()), lambda a, b: (0, 0, 0, 0), RULES)
+    processor.registers |= {"rax": 6, "rdx": 7}
+    with pytest.raises(MetaosError, match="is divided by 0x0, which faults"):
+        processor.step(decoded("div rcx"))
+    processor.registers["rcx"] = 7  # a quotient of 2^64
+    with pytest.raises(MetaosError, match="which faults"):
+        processor.step(decoded("div rcx"))
+    processor.step(decoded("rdtsc"))
+    assert (processor.registers["rax"], processor.registers["rdx"]) == (0, 0)
 
 
 def test_an_undefined_flag_is_no_answer() -> None:

@@ -10,8 +10,9 @@ import unicorn
 from unicorn import x86_const as ux
 
 from metaos.link.layout import CODE_END
-from metaos.verify.decode import straight_lines
+from metaos.verify.decode import ledger, straight_lines
 from metaos.verify.explore import explore
+from metaos.verify.flow import check_divisions
 from metaos.verify.memory import atlas_of
 from metaos.verify.values import (
     Value,
@@ -27,7 +28,7 @@ from metaos.verify.values import (
     unknown,
     widen_signed,
 )
-from metaos.verify.walk import Ground, Walker
+from metaos.verify.walk import Ground, Walker, walk
 from tests.verify.handmade import (
     NEXT,
     ROOTS,
@@ -132,6 +133,29 @@ def test_every_operation_yields_a_superset(a: Value, b: Value, bits: int) -> Non
         assert right(a, 2, bits).holds(x >> 2)
         signed = x - (x >> (bits - 1) << bits)
         assert widen_signed(a, bits, 64).holds(signed & ((1 << 64) - 1))
+
+
+@pytest.mark.parametrize("constant", [1, 3, 5, 8])
+@pytest.mark.parametrize("a", SMALL)
+def test_a_number_with_a_bit_set_is_not_0(a: Value, constant: int) -> None:
+    result = either(a, known(constant), 64)
+    assert all(result.holds(x | constant) for x in members(a))
+    assert constant % 2 == 0 or not result.holds(0)
+
+
+def test_a_division_is_safe_where_its_divisor_and_its_upper_half_are_known() -> None:
+    def faulting(text: str) -> list[str]:
+        image = handmade(steady=text)
+        steady = next(x for x in straight_lines(image) if x.name == "steady")
+        walked = walk(steady, atlas_of(image, "steady"), Ground(image.manifest.roots, NEXT))
+        return [v.message for v in check_divisions(steady, walked, ledger(image))]
+
+    assert faulting("mov rcx, [0x200110]\nor rcx, 1\nxor edx, edx\ndiv rcx") == []
+    assert faulting("mov ecx, 7\nmov edx, 0\ndiv ecx") == []
+    unknown_divisor = faulting("mov rcx, [0x200110]\nxor edx, edx\ndiv rcx")
+    assert unknown_divisor == ["divides by what may be 0, or more than fits: div rcx"]
+    assert faulting("mov rdx, [0x200110]\nmov rcx, 1\ndiv rcx")
+    assert faulting("mov rcx, [0x200110]\nor rcx, 2\nxor edx, edx\ndiv cl")
 
 
 def test_a_gate_stays_apart_from_an_index() -> None:
