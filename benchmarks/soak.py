@@ -3,7 +3,8 @@
 Each of MACHINES is asked N echoes one after the other, each 0 to 20 ms after the last answer, and
 N with 32 in flight on every card. None may be lost, and none may come later than a tick: what an
 interrupt forgot would be found by the next tick at best, and by nobody else. Every batch boots
-anew. Exit 1 if an echo was lost, wrong or late.
+anew. With `--copies C` so many of each machine share its spaced echoes, which are 10 ms apart and
+leave the host idle. Exit 1 if an echo was lost, wrong or late.
 
 An answer's time is the machine's and the host's. Time in which a thread of QEMU's, or we, could
 have run and found no processor free is the host's (Linux's /proc/PID/schedstat, second number,
@@ -21,8 +22,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -169,8 +171,8 @@ def ask(ends: Sequence[End], echoes: int, *, spaced: bool, seed: int) -> list[As
     return askers
 
 
-def soak(machine: str, echoes: int, batch: int, *, spaced: bool) -> Soaked:
-    """Ask one of MACHINES; every `batch` echoes it boots anew."""
+def soak(machine: str, echoes: int, batch: int, *, spaced: bool, first: int = 0) -> Soaked:
+    """Ask one of MACHINES; every `batch` echoes it boots anew. `first` numbers the echoes."""
     target, arguments = MACHINES[machine]
     way = "spaced" if spaced else f"{IN_FLIGHT} in flight"
     asked: list[Asked] = []
@@ -179,7 +181,7 @@ def soak(machine: str, echoes: int, batch: int, *, spaced: bool) -> Soaked:
         write_image(pipeline.build(probed(target, arguments), system=read_system()), path)
         for start in range(0, echoes, batch):
             with booted(path) as ends:
-                asked += ask(ends, min(batch, echoes - start), spaced=spaced, seed=start)
+                asked += ask(ends, min(batch, echoes - start), spaced=spaced, seed=first + start)
             told = _summed(machine, way, asked)
             print(msgspec.json.encode(told).decode(), file=sys.stderr, flush=True)
     return _summed(machine, way, asked)
@@ -193,22 +195,45 @@ def _summed(machine: str, way: str, asked: Sequence[Asked]) -> Soaked:
         lost=sum(one.lost for one in asked),
         wrong=sum(one.wrong for one in asked),
         late=sum(one.late for one in asked),
-        longest_us=round(1e6 * max((one.longest for one in asked), default=0.0), 1),
-        longest_with_host_us=round(
-            1e6 * max((one.longest_with_host for one in asked), default=0.0), 1
-        ),
+        longest_us=_us(one.longest for one in asked),
+        longest_with_host_us=_us(one.longest_with_host for one in asked),
+    )
+
+
+def _us(seconds: Iterable[float]) -> float:
+    return round(1e6 * max(seconds, default=0.0), 1)
+
+
+def _together(parts: Sequence[Soaked]) -> Soaked:
+    """What copies of one machine found."""
+    return Soaked(
+        machine=parts[0].machine,
+        way=parts[0].way,
+        asked=sum(one.asked for one in parts),
+        lost=sum(one.lost for one in parts),
+        wrong=sum(one.wrong for one in parts),
+        late=sum(one.late for one in parts),
+        longest_us=max(one.longest_us for one in parts),
+        longest_with_host_us=max(one.longest_with_host_us for one in parts),
     )
 
 
 def soaked(
-    machines: Sequence[str], *, spaced: int, flood: int, batch: int, jobs: int
+    machines: Sequence[str], *, spaced: int, flood: int, batch: int, copies: int, jobs: int
 ) -> Iterator[Soaked]:
-    """Every machine in both ways; `jobs` machines are asked spaced echoes at the same time."""
+    """Every machine in both ways; `jobs` are asked spaced echoes at the same time."""
     if spaced:
-        with ProcessPoolExecutor(jobs) as pool:
-            work = [pool.submit(soak, one, spaced, batch, spaced=True) for one in machines]
-            for done in as_completed(work):
-                yield done.result()
+        starts = [spaced * n // copies for n in range(copies + 1)]
+        with ProcessPoolExecutor(jobs or len(machines) * copies) as pool:
+            work = [
+                [
+                    pool.submit(soak, one, end - first, batch, spaced=True, first=first)
+                    for first, end in pairwise(starts)
+                ]
+                for one in machines
+            ]
+            for parts in work:
+                yield _together([part.result() for part in parts])
     if flood:
         for one in machines:
             yield soak(one, flood, batch, spaced=False)
@@ -229,7 +254,8 @@ def main() -> None:
     parser.add_argument("--spaced", type=_count(0), default=2_000, help="echoes of each machine")
     parser.add_argument("--flood", type=_count(0), default=20_000, help="echoes of each machine")
     parser.add_argument("--batch", type=_count(1), default=100_000, help="echoes from boot to boot")
-    parser.add_argument("--jobs", type=_count(1), default=len(MACHINES))
+    parser.add_argument("--copies", type=_count(1), default=1, help="of each machine")
+    parser.add_argument("--jobs", type=_count(0), default=0, help="at the same time; 0: all")
     parser.add_argument("--only", default="", help="machines whose name has this word")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -243,6 +269,7 @@ def main() -> None:
                 spaced=options.spaced,
                 flood=options.flood,
                 batch=options.batch,
+                copies=options.copies,
                 jobs=options.jobs,
             )
         )

@@ -24,8 +24,8 @@ from metaos.link.manifest import Gates
 from metaos.link.phases import assemble
 from metaos.link.progressions import Progression
 
-TRAP_MOST = 0x70
-IDTR, TSS, GDT, IDT = 0x70, 0x78, 0xE0, 0x400
+TRAP_MOST = 0x50
+IDTR, TSS, GDT, IDT = 0x50, 0x58, 0xC0, 0x400
 TSS_SIZE, IST1 = 0x68, 0x24
 TASK, CODE = 0x08, 0x100
 """Selectors: the TSS, and 64-bit code; an exception's is `CODE` + 8 * vector."""
@@ -59,25 +59,25 @@ def trap_code(gates: Gates, to: Entries) -> bytes:
     RIP lies 40 bytes below the stack's end, with or without an error code (Intel SDM vol. 3A,
     6.14.2). The text is steady's if CR3 is.
     """
-    fault = to.fault
     code = assemble(
         f"""
+        mov edi, {to.fault}
         mov eax, cs
         shr eax, 3
         sub eax, {CODE // 8}
-        mov dword ptr [{fault + gates.found}], eax
+        mov dword ptr [rdi + {gates.found}], eax
         mov rax, cr2
-        mov dword ptr [{fault + gates.wanted}], eax
-        mov eax, dword ptr [{to.stack_end - 40}]
-        mov dword ptr [{fault + gates.place}], eax
+        mov dword ptr [rdi + {gates.wanted}], eax
+        mov eax, dword ptr [rdi + {to.stack_end - 40 - to.fault}]
+        mov dword ptr [rdi + {gates.place}], eax
         mov rax, cr3
         cmp eax, {to.steady_root}
         mov eax, {gates.elsewhere}
         mov ecx, {gates.in_steady}
         cmove eax, ecx
-        mov dword ptr [{fault + gates.site}], eax
+        mov dword ptr [rdi + {gates.site}], eax
         mov eax, {to.report_root}
-        mov dword ptr [{to.next_place}], eax
+        mov dword ptr [rdi + {to.next_place - to.fault}], eax
         mov cr3, rax
         """
     )

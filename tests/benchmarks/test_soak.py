@@ -100,7 +100,9 @@ def test_a_result_with_anything_amiss_is_bad() -> None:
 @pytest.mark.qemu
 def test_a_soak_shortened() -> None:
     """Not how late answers came: the host is busy with other tests."""
-    results = list(soaked(list(MACHINES), spaced=1_000, flood=10_000, batch=10_000, jobs=4))
+    results = list(
+        soaked(list(MACHINES), spaced=1_001, flood=10_000, batch=10_000, copies=2, jobs=4)
+    )
     assert len(results) == 2 * len(MACHINES)
     for one in results:
-        assert one.asked in (1_000, 10_000) and (one.lost, one.wrong) == (0, 0), one
+        assert one.asked in (1_001, 1_002, 10_000) and (one.lost, one.wrong) == (0, 0), one

@@ -174,7 +174,7 @@ UART_STEADY = f"""
     rep outsb dx, byte ptr [rsi]
 """
 STEADY = CARD_STEADY + UART_STEADY
-STEADY_TURN, GUARD_TURN = 15, 29
+STEADY_TURN, GUARD_TURN = 15, 30
 
 
 def handmade(

@@ -191,7 +191,7 @@ def test_law_2_sees_a_start_phase_that_loads_no_cr3() -> None:
 
 
 def test_law_2_sees_cr3_loaded_from_elsewhere() -> None:
-    moved = with_load(handmade(), f"mov eax, dword ptr [{HEAD:#x}]")
+    moved = with_load(handmade(), f"mov eax, {HEAD:#x}\nmov eax, dword ptr [rax]")
     broken(moved, 2, "guard", "which is no listed root")
     assert verify(with_load(handmade(), f"mov eax, {ROOTS['wipe']:#x}")).violations == ()
 
