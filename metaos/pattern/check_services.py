@@ -1,4 +1,4 @@
-"""Checks of services: what they lie over, what they may name, that siblings exclude each other.
+"""Checks of services: what they lie over, what they may name; check_siblings.py has the rest.
 
 check(patterns, report) -> None
 """
@@ -12,18 +12,15 @@ from typing import Any
 from metaos.errors import Span
 from metaos.pattern import kinds as k
 from metaos.pattern import syntax as s
+from metaos.pattern.check_siblings import check_siblings
 from metaos.pattern.check_texts import said
 from metaos.pattern.patterns import Patterns
 from metaos.pattern.report import Report
-from metaos.pattern.spell import spell
 from metaos.pattern.widths import Typer
 
 MAX_LAYERS = 16
 TEXT_CLASS = "console"
 """The class whose services say texts instead of answering."""
-
-Exclusive = Mapping[str, frozenset[int]]
-"""What a condition demands: names and the numbers each may be."""
 
 
 def check(patterns: Patterns, report: Report) -> None:
@@ -32,7 +29,7 @@ def check(patterns: Patterns, report: Report) -> None:
     for service in patterns.services.values():
         if not service.model and _parent_known(service, patterns, roots, report):
             _Service(service, patterns, report).run()
-    _siblings(patterns, report)
+    check_siblings(patterns, report)
 
 
 def _parent_known(service: s.Service, patterns: Patterns, roots: set[str], report: Report) -> bool:
@@ -407,55 +404,3 @@ def _nest(names: dict[str, k.Kind], name: str, parts: dict[str, k.Kind]) -> None
         names[first] = k.Names(first, members)
     else:
         names[first] = k.Names(name, parts if isinstance(parts, _Anything) else members | parts)
-
-
-# ---- siblings -----------------------------------------------------------------------------
-
-
-def _siblings(patterns: Patterns, report: Report) -> None:
-    """Of two services over the same one, at most one can want a frame."""
-    by_parent: dict[str, list[s.Service]] = {}
-    for service in patterns.services.values():
-        if service.over not in patterns.classes and not service.model:
-            by_parent.setdefault(service.over, []).append(service)
-    for parent, services in by_parent.items():
-        wanted = [(x, demands(x.where)) for x in services]
-        for number, (service, own) in enumerate(wanted):
-            for other, others in wanted[:number]:
-                alone = _quiet(service, by_parent) or _quiet(other, by_parent)
-                alone = alone or _exclusive(own, others)
-                if not alone and not report.many:
-                    report.say(
-                        "E0251", f"'{service.name}' and '{other.name}' may both want a frame "
-                        f"of '{parent}' ({other.span})",
-                        service.where.span if service.where is not None else service.span,
-                        "their 'where' must compare the same field with different constants, or "
-                        "both lie over a service that has the header they share",
-                    )  # fmt: skip
-
-
-def _quiet(service: s.Service, above: Mapping[str, list[s.Service]]) -> bool:
-    """Whether neither a service nor any above it answers."""
-    over = above.get(service.name, [])
-    return service.quiet or (bool(over) and all(_quiet(x, above) for x in over))
-
-
-def _exclusive(one: Exclusive, other: Exclusive) -> bool:
-    return any(name in other and not one[name] & other[name] for name in one)
-
-
-def demands(where: s.Expr | None) -> Exclusive:
-    """The constants each name must be among where the condition holds."""
-    match where:
-        case s.Binary(operator="==", left=left, right=s.Number(value=value)):
-            return {spell(left): frozenset({value})}
-        case s.Binary(operator="==", left=s.Number(value=value), right=right):
-            return {spell(right): frozenset({value})}
-        case s.Binary(operator="&", left=left, right=right):
-            a, b = demands(left), demands(right)
-            return {n: a.get(n, b.get(n, frozenset())) & b.get(n, a.get(n, frozenset()))
-                    for n in {*a, *b}}  # fmt: skip
-        case s.Binary(operator="|", left=left, right=right):
-            a, b = demands(left), demands(right)
-            return {n: a[n] | b[n] for n in a if n in b}
-    return {}

@@ -8,7 +8,7 @@ import pytest
 
 from metaos.errors import MetaosError, Source
 from metaos.pattern.check import check, demand_sound
-from metaos.pattern.check_services import demands
+from metaos.pattern.check_siblings import demands
 from metaos.pattern.patterns import load
 from metaos.resources import PATTERNS
 from tests.pattern.load import patterns_of, problems_of
