@@ -73,9 +73,10 @@ class Soaked(msgspec.Struct, frozen=True, kw_only=True):
 class HostDelay:
     """How long the threads of QEMU and ours waited for a processor, since some time."""
 
-    def __init__(self, pid: int) -> None:
-        self._pids = (pid, os.getpid())
+    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
+        self._tasks = [proc / str(one) / "task" for one in (pid, os.getpid())]
         self._notes: deque[tuple[float, float]] = deque(maxlen=_LATEST)
+        self._threads: dict[str, int] = {}
 
     def note(self) -> None:
         """Remember the delay so far, once in a while."""
@@ -89,12 +90,12 @@ class HostDelay:
         return self._so_far() - earlier
 
     def _so_far(self) -> float:
-        total = 0
-        for pid in self._pids:
-            for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        """Of threads that have ended too: QEMU's workers do."""
+        for tasks in self._tasks:
+            for file in tasks.glob("*/schedstat"):
                 with contextlib.suppress(OSError):
-                    total += int(file.read_text().split()[1])
-        return total / 1e9
+                    self._threads[file.parent.name] = int(file.read_text().split()[1])
+        return sum(self._threads.values()) / 1e9
 
 
 class Asked:

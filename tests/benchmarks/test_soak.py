@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from benchmarks.fairness import PAYLOAD, End
 from benchmarks.packets import OURS, Host
-from benchmarks.soak import LOST_SECONDS, MACHINES, TICK_SECONDS, Asked, Soaked, soaked
+from benchmarks.soak import LOST_SECONDS, MACHINES, TICK_SECONDS, Asked, HostDelay, Soaked, soaked
 from tests.model.reference import answer
 
 MAC, IP = bytes.fromhex("525400123456"), bytes([10, 0, 2, 15])
@@ -84,6 +85,23 @@ def test_one_later_than_a_tick_is_late_unless_the_host_was(
     monkeypatch.setattr(one.delay, "since", lambda moment: delayed)
     one.take(wire.answers[0])
     assert one.late == late and one.longest_with_host >= 2 * TICK_SECONDS
+
+
+def test_the_delay_of_a_thread_that_ended_is_kept(tmp_path: Path) -> None:
+    def waited(thread: int, milliseconds: int) -> Path:
+        folder = tmp_path / "7" / "task" / str(thread)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "schedstat"
+        file.write_text(f"0 {milliseconds * 1_000_000} 0\n")
+        return file
+
+    worker = waited(8, 40)
+    waited(7, 10)
+    delay = HostDelay(7, tmp_path)
+    delay.note()
+    worker.unlink()
+    waited(7, 15)
+    assert delay.since(time.perf_counter()) == pytest.approx(0.005)
 
 
 def test_a_result_with_anything_amiss_is_bad() -> None:
