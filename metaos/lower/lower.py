@@ -60,7 +60,7 @@ from metaos.lower.turn import Splice, Turn
 from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access, waker_of
 from metaos.match.bind import Binding, Bindings
 from metaos.match.cards import Role, address_fact, carried_by, roles
-from metaos.match.sleep import Sleep, numbers_of, sleep_of
+from metaos.match.sleep import WAKES, Sleep, numbers_of, sleep_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted, walk
 from metaos.probe.machine import Machine
@@ -90,13 +90,19 @@ class Lowered:
 
 
 def _plan(
-    binding: Binding, bindings: Bindings, given: Mapping[str, int], hearing: Collection[str]
+    binding: Binding,
+    bindings: Bindings,
+    given: Mapping[str, int],
+    hearing: Collection[str],
+    wakers: Collection[str],
 ) -> DevicePlan:
-    """The places of one device; `hearing` are the cards that take all frames of their wires."""
+    """The places of one device; `hearing` are the cards that take all frames of their wires,
+    `wakers` the devices whose interrupts wake the processor."""
     machine = bindings.machine
     units = unit_facts(machine, binding.device.address) if bindings.fold_units else None
-    heard = {"system.hears": int(binding.device.address in hearing)}
-    return plan(binding, machine.learnt, units, {**given, **heard})
+    address = binding.device.address
+    own = {"system.hears": int(address in hearing), WAKES: int(address in wakers)}
+    return plan(binding, machine.learnt, units, {**given, **own})
 
 
 def unit_facts(machine: Machine, address: str) -> dict[str, int]:
@@ -114,7 +120,9 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     sleep = sleep_of(bindings)
     given = numbers_of(sleep, bindings)
     hearing = hearing_cards(bindings)
-    plans = first_claims(_plan(b, bindings, given, hearing) for b in bindings.bindings)
+    plans = first_claims(
+        _plan(b, bindings, given, hearing, sleep.wakers) for b in bindings.bindings
+    )
     demand_claims(plans, bindings.machine)
     kept = {plan.address for plan in plans}
     served = tuple(b for b in bindings.bindings if b.device.address in kept)

@@ -9,7 +9,8 @@ the low four bits of their vector are ones); vol. 2A, CPUID leaf 1 (the initial 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
@@ -20,6 +21,7 @@ from metaos.match.routes import router_of
 from metaos.pattern import syntax as s
 from metaos.pattern.names import TICK_CLASS
 from metaos.pattern.patterns import Pattern
+from metaos.pattern.spell import dotted, walk
 
 LINE_0, SPURIOUS, MESSAGE = 32, 47, 48
 """Vectors: of the controllers' 16 lines the first, of no interrupt (line 15's too), of messages."""
@@ -29,7 +31,10 @@ LINES = 16
 _MESSAGES = 0xFEE00000
 _SIGNAL, _TABLE = 0x05, 0x11
 """Capabilities. Source: PCI Local Bus Specification 3.0, appendix H."""
+WAKES = "interrupt.wakes"
+"""What a rule calls that the device's interrupt wakes the processor: one that asks does without."""
 AWAKE: Mapping[str, int] = {
+    WAKES: 0,
     "system.halt": 0,
     "system.hears": 0,
     LINK: 0,
@@ -48,13 +53,15 @@ class Sleep:
     """`halt`, or `why` the image polls though the system file does not ask for it.
 
     `used` and `level` have a bit for each line of the interrupt controllers that some device
-    uses, and for those of them that are no edges.
+    uses, and for those of them that are no edges. `wakers` are the devices whose interrupts reach
+    the processor.
     """
 
     halt: bool
     why: str = ""
     used: int = 0
     level: int = 0
+    wakers: frozenset[str] = frozenset()
 
     @property
     def numbers(self) -> Mapping[str, int]:
@@ -79,13 +86,41 @@ def sleep_of(bindings: Bindings) -> Sleep:
     if why:
         return Sleep(False, why)
     used = level = 0
+    wakers = _wakers(bindings)
     for binding in bindings.bindings:
         interrupt = binding.pattern.one(s.Interrupt)
-        if interrupt is not None and interrupt.kind in ("pin", "line"):
+        on_line = interrupt is not None and interrupt.kind in ("pin", "line")
+        if interrupt is not None and on_line and binding.device.address in wakers:
             bit = 1 << line_of(binding, interrupt)
             used |= bit
             level |= bit if interrupt.kind == "pin" else 0
-    return Sleep(True, "", used, level)
+    return Sleep(True, "", used, level, wakers)
+
+
+def _wakers(bindings: Bindings) -> frozenset[str]:
+    """The devices whose interrupts reach the processor.
+
+    An edge is seen where the line falls before: of two devices on one line either may hold it up.
+    """
+    led = [b for b in bindings.bindings if b.pattern.one(s.Interrupt) and not _unled(b, bindings)]
+    lines = Counter(n for b in led for n in _line(b))
+    return frozenset(
+        b.device.address
+        for b in led
+        if not (_does_without(b.pattern) and any(lines[n] > 1 for n in _line(b)))
+    )
+
+
+def _line(binding: Binding) -> Iterator[int]:
+    """The controllers' line that a device's interrupt is on, if it is on one."""
+    interrupt = binding.pattern.one(s.Interrupt)
+    if interrupt is not None and interrupt.kind in ("pin", "line"):
+        yield line_of(binding, interrupt)
+
+
+def _does_without(pattern: Pattern) -> bool:
+    """Whether the rule asks if its interrupt comes, and so does without."""
+    return any(isinstance(x, s.Member) and dotted(x) == WAKES for x in walk(pattern.items))
 
 
 def line_of(binding: Binding, interrupt: s.Interrupt) -> int:
@@ -142,26 +177,33 @@ def _obstacle(bindings: Bindings) -> str:
     if not ticks and periods(bindings.bindings, bindings.services):
         return "'every' asks for the time, and nothing ticks"
     for binding in bindings.bindings:
-        interrupt = binding.pattern.one(s.Interrupt)
-        who = f"{binding.device.address} ({binding.pattern.name})"
-        if interrupt is None:
-            if offers(binding.pattern):
-                return f"the rule for {who} has no 'interrupt'"
-            continue
-        function = binding.device.function
-        if interrupt.kind == "pin" and function is not None:
+        if offers(binding.pattern) and binding.pattern.one(s.Interrupt) is None:
+            return f"the rule for {_who(binding)} has no 'interrupt'"
+        why = "" if _does_without(binding.pattern) else _unled(binding, bindings)
+        if why:
+            return why
+    return ""
+
+
+def _who(binding: Binding) -> str:
+    return f"{binding.device.address} ({binding.pattern.name})"
+
+
+def _unled(binding: Binding, bindings: Bindings) -> str:
+    """Why a device's interrupt does not reach the processor; empty if it does, or there is none."""
+    interrupt, who = binding.pattern.one(s.Interrupt), _who(binding)
+    function, mmio = binding.device.function, binding.device.mmio
+    match interrupt.kind if interrupt is not None else "":
+        case "pin" if function is not None:
             if not function.interrupt_pin or not 0 < function.interrupt_line < LINES:
                 return f"firmware has routed no interrupt line to {who}"
-        elif interrupt.kind == "window":
-            mmio = binding.device.mmio
+        case "window":
             if mmio is None or mmio.interrupt is None:
                 return f"the machine file says no interrupt line of {who}"
             if router_of(binding, bindings.bindings) is None:
-                return (
-                    f"no interrupt controller with a rule has line {mmio.interrupt.line} of {who}"
-                )
-        elif interrupt.kind in ("message", "table") and not capability_at(
-            binding.device, binding.pattern
-        ):
-            return f"{who} has no capability to send interrupts as messages"
+                line = mmio.interrupt.line
+                return f"no interrupt controller with a rule has line {line} of {who}"
+        case "message" | "table":
+            if not capability_at(binding.device, binding.pattern):
+                return f"{who} has no capability to send interrupts as messages"
     return ""

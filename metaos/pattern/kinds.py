@@ -171,10 +171,11 @@ INTERRUPT = Names(
         "lines": fact(8),
         "spurious": fact(8),
         "processor": fact(8),
+        "wakes": fact(1),
     },
 )
-"""Where a message goes, and vectors: `data` of all messages, of line 0, of no interrupt; and the
-processor's local APIC id."""
+"""Where a message goes, and vectors: `data` of all messages, of line 0, of no interrupt; the
+processor's local APIC id; and whether the device's own interrupt wakes the processor."""
 
 LINES = Names("lines", {"masked": fact(32), "level": fact(32)})
 """A bit for each of the controllers' lines: those that nobody uses, those that are no edges."""

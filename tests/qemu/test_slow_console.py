@@ -1,0 +1,66 @@
+"""The machine sleeps while its serial port is busy, and ends its text when it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+
+import pytest
+
+from tests.model.reference import answer
+from tests.qemu.booted import CARD, IP, MAC, SCREEN, SERIAL, TARGET, Booted, booted
+from tests.qemu.conftest import Make, probed
+from tests.qemu.questions import echo
+
+pytestmark = pytest.mark.qemu
+
+SMALL = ("-m", "64", "-nodefaults", *SERIAL)
+MACHINES = {
+    "pc": (TARGET, CARD),
+    "pc, two ports": (
+        (*TARGET, "-chardev", "null,id=s1", "-serial", "chardev:s1"),
+        CARD,
+    ),
+    "q35": (("-M", "q35", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
+    "microvm": (("-M", "microvm", *SMALL), "virtio-net-device,mac=52:54:00:12:34:56"),
+}
+LOOKS = 20
+
+
+def stop_up(machine: Booted) -> None:
+    """Fill the pipe behind the serial port, so that QEMU's takes no further character."""
+    fcntl.fcntl(machine.serial, fcntl.F_SETPIPE_SZ, 4096)
+    writer = os.open(f"/proc/self/fd/{machine.serial}", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b".")
+    os.close(writer)
+
+
+def asleep(machine: Booted) -> int:
+    """Of so many looks, those at which the processor slept."""
+    found = 0
+    for _ in range(LOOKS):
+        found += "HLT=1" in machine.vm.hmp("info registers")
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_it_sleeps_until_the_port_is_free(name: str, make: Make) -> None:
+    arguments, card = MACHINES[name]
+    path, image = make(probed(*arguments, "-device", card))
+    shown = image.manifest.symbol("com0.banner.at").physical
+    with booted(path, arguments, card=card, paused=True) as machine:
+        stop_up(machine)
+        machine.vm.command("cont")
+        machine.wait_until(lambda: machine.physical(shown, 1)[0] == 2, "two characters are taken")
+        assert asleep(machine) >= LOOKS - 1
+        request = echo(MAC, IP)
+        assert machine.ask(request) == answer(request, MAC, IP)
+        assert machine.physical(shown, 1) == b"\2", "one is being sent, one waits for it"
+        machine.wait_for("10.0.2.15")
+        assert machine.said.lstrip(".").startswith("MetaOS"), "none is lost"
+        assert asleep(machine) >= LOOKS - 1
