@@ -425,6 +425,8 @@ show_cpuid:
         jz      .none
         xor     eax, eax
         call    .range
+        mov     eax, 0x40000000         ; the hypervisor's
+        call    .range
         mov     eax, 0x80000000
 .range:                                 ; all leaves from eax on
         mov     [leaf], eax

@@ -21,6 +21,8 @@ from metaos.pattern import syntax as s
 from metaos.pattern.check_places import READABLE, WRITABLE
 from metaos.pattern.spell import spell
 
+PACE = "rdtsc"
+"""The number of a fake that says how fast the processor counts."""
 MAX_ACTS = 20_000
 """How often a device may act by itself at once, before it is taken to never end."""
 
@@ -61,6 +63,11 @@ class FakeDevice:
             of, _, field = name.partition(".")
             if of in self.registers:
                 self._set_register(of, 0, field, value)
+
+    @property
+    def pace(self) -> int:
+        """By how much the processor's counter goes on from turn to turn, if this says so."""
+        return self.states.get(PACE, [0])[0]
 
     # ---- what the driver does
 

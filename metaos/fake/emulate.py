@@ -11,10 +11,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+
 from metaos.emit.code import Code
 from metaos.emit.emit import emit
 from metaos.errors import MetaosError, Problem, Span
-from metaos.ir.interpret import SCRATCH, Memory, Ports, Ram, Region
+from metaos.ir.interpret import NO_PROCESSOR, SCRATCH, Memory, Ports, Processor, Ram, Region
 from metaos.ir.program import SHADOW, Program
 
 _CODE, _STACK, _PAGE = 0x4000_0000 - (1 << 24), 0x4000_0000 - (1 << 20), 0x1000
@@ -30,11 +32,15 @@ class Emulator:
     """Executes the machine code of programs. `regions` begin with what they hold now."""
 
     def __init__(
-        self, memory: Memory, regions: Mapping[str, tuple[int, Region]], ports: Ports
+        self,
+        memory: Memory,
+        regions: Mapping[str, tuple[int, Region]],
+        ports: Ports,
+        processor: Processor = NO_PROCESSOR,
     ) -> None:
         self._unicorn: Any = import_module("unicorn")
         self._x86: Any = import_module("unicorn.x86_const")
-        self._memory, self._ports = memory, ports
+        self._memory, self._ports, self._processor = memory, ports, processor
         self._codes: dict[int, tuple[Program, Code, int]] = {}
         self._next = _CODE
         self._wrong: MetaosError | None = None
@@ -47,6 +53,10 @@ class Emulator:
         self._uc.hook_add(self._unicorn.UC_HOOK_INSN, self._in, None, 1, 0, self._x86.UC_X86_INS_IN)
         self._uc.hook_add(
             self._unicorn.UC_HOOK_INSN, self._out, None, 1, 0, self._x86.UC_X86_INS_OUT
+        )
+
+        self._uc.hook_add(
+            self._unicorn.UC_HOOK_INSN, self._asked, None, 1, 0, self._x86.UC_X86_INS_CPUID
         )
 
     def _map(self, start: int, size: int) -> None:
@@ -82,6 +92,24 @@ class Emulator:
 
     def _out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:
         self._safely(lambda: self._ports.write(port, 8 * size, value & (1 << 8 * size) - 1))
+
+    def _asked(self, uc: Any, data: Any) -> bool:
+        """CPUID, which is then not executed."""
+        x86, cpuid = self._x86, self._processor.cpuid
+        names = ("EAX", "EBX", "ECX", "EDX")
+        registers = [getattr(x86, f"UC_X86_REG_{name}") for name in names]
+        leaf, _, subleaf, _ = (uc.reg_read(register) for register in registers)
+        said = cpuid(leaf, subleaf) if cpuid is not None else (0, 0, 0, 0)
+        for register, value in zip(registers, said, strict=True):
+            uc.reg_write(register, value)
+        return True
+
+    def _counted(self, uc: Any, address: int, size: int, data: Any) -> None:
+        """Unicorn has no hook for RDTSC: what it would do is done before it, and it is left out."""
+        now = self._safely(lambda: (self._processor.counter or _nobody)())
+        uc.reg_write(self._x86.UC_X86_REG_RAX, now & 0xFFFF_FFFF)
+        uc.reg_write(self._x86.UC_X86_REG_RDX, now >> 32 & 0xFFFF_FFFF)
+        uc.reg_write(self._x86.UC_X86_REG_RIP, address + size)
 
     def _safely(self, act: Callable[[], int | None]) -> int:
         """A hook must not raise: what it raises is kept, and the code stops."""
@@ -132,9 +160,22 @@ class Emulator:
             signed = r.kind in _SIGNED
             text[r.offset : r.offset + size] = value.to_bytes(size, "little", signed=signed)
         self._uc.mem_write(start, bytes(text))
+        for at in _looks(bytes(text)):
+            hook = self._unicorn.UC_HOOK_CODE
+            self._uc.hook_add(hook, self._counted, None, start + at, start + at)
         self._next = -(-(start + len(text) + 16) // 16) * 16
         self._codes[id(program)] = program, code, start
         return self._codes[id(program)]
+
+
+def _nobody() -> int:
+    raise MetaosError("a look at the time stamp counter, but there is no processor")
+
+
+def _looks(text: bytes) -> list[int]:
+    """Where code looks at the time stamp counter."""
+    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    return [at for at, _, name, _ in decoder.disasm_lite(text, 0) if name == "rdtsc"]
 
 
 def _at(message: str, span: Span | None) -> tuple[Problem, ...]:

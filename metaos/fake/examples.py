@@ -244,7 +244,8 @@ def _message(pattern: Pattern, span: Span | None) -> str:
     """What the row at a place says when it fails."""
     every = walk(tuple(q.rows for q in pattern.of(s.Sequence)))
     rows = (x for x in every if isinstance(x, s.Await | s.Expect))
-    return next((x.message for x in rows if x.span == span), "")
+    said = (*rows, *pattern.of(s.Measured))
+    return next((x.message for x in said if x.span == span), "")
 
 
 def _layouts(bench: Bench) -> dict[str, s.Layout]:

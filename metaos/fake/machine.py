@@ -14,6 +14,7 @@ from metaos.match.device import Device, devices, type_of
 from metaos.match.facts import Fact, evaluate
 from metaos.match.keys import differs
 from metaos.pattern import syntax as s
+from metaos.pattern.kinds import REGISTERS
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import dotted, walk
 from metaos.probe.machine import (
@@ -23,6 +24,7 @@ from metaos.probe.machine import (
     BarKind,
     Capability,
     Cpu,
+    CpuidLeaf,
     Function,
     Legacy,
     Machine,
@@ -61,14 +63,23 @@ def machine_for(pattern: Pattern) -> Machine:
         acpi = (table,)
     elif match.kind == "mmio":
         return msgspec.structs.replace(_machine((), (), ()), mmio=(_mmio(pattern, match.name),))
-    return _machine(functions, legacy, acpi)
+    machine = _machine(functions, legacy, acpi)
+    cpu = msgspec.structs.replace(machine.cpu, leaves=_leaves(pattern))
+    return msgspec.structs.replace(machine, cpu=cpu)
 
 
 def device_for(pattern: Pattern, machine: Machine) -> Device:
     """The device of that machine which the rule serves."""
     match = pattern.of(s.Match)[0]
     found = next(
-        (d for d in devices(machine) if d.kind == match.kind and type_of(d) == match.entry), None
+        (
+            d
+            for d in devices(machine)
+            if d.kind == match.kind
+            and type_of(d) == match.entry
+            and (d.kind != "platform" or d.address == match.name)
+        ),
+        None,
     )
     if found is None:
         raise MetaosError(f"'{pattern.name}' cannot be tested: a fake is no {match.kind} yet")
@@ -137,6 +148,15 @@ def _laid(numbers: dict[tuple[str, int], int], data: bytearray) -> bytes:
         size = int(width[1:]) // 8
         data[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
     return bytes(data)
+
+
+def _leaves(pattern: Pattern) -> tuple[CpuidLeaf, ...]:
+    """The leaves of CPUID that the fake says something of."""
+    numbers = _indexed(pattern, "cpuid")
+    return tuple(
+        CpuidLeaf(leaf=leaf, subleaf=0, **{r: numbers.get((r, leaf), 0) for r in REGISTERS})
+        for leaf in sorted({leaf for _, leaf in numbers})
+    )
 
 
 def _mmio(pattern: Pattern, kind: str) -> Mmio:

@@ -74,7 +74,7 @@ def prepare(
     elif any(isinstance(x, s.Take) for x in walk(pattern.one(s.Turn) or ())):
         services = (_saying(text, pattern),)
     whole = Bindings(machine, system, patterns, bound, services, ())
-    lowered = lower(whole, telling=pattern.one(s.Clock) is not None)
+    lowered = lower(whole, telling=bool(pattern.of(s.Clock) or pattern.of(s.Measured)))
     device, *others = lowered.plans
     return Prepared(pattern, lowered, device, tuple(others))
 

@@ -18,12 +18,13 @@ from metaos.fake.emulate import Emulator
 from metaos.fake.load import load, placed
 from metaos.fake.numbers import Misuse
 from metaos.fake.seen import Seen
-from metaos.ir.interpret import Memory, Ports, Ram, Region, run
+from metaos.ir.interpret import NO_PROCESSOR, Memory, Ports, Processor, Ram, Region, run
 from metaos.ir.program import Program
 from metaos.link.parts import PHASES, shifted
 from metaos.lower.lower import Lowered, guard
 from metaos.lower.stepper import CURSOR, NEXT
 from metaos.lower.work import MEMORY, MEMORY_NEEDED
+from metaos.probe.cpu import answer
 
 WINDOWS, DATA = 0x1000_0000, 0x0800_0000
 """Linear addresses. All lie below 2^30, where their shadows begin."""
@@ -45,8 +46,11 @@ class Engine(Protocol):
 class Interpreter:
     """Executes programs op by op. `seen` gathers which lines did something."""
 
-    def __init__(self, memory: Memory, ports: Ports, seen: Seen) -> None:
+    def __init__(
+        self, memory: Memory, ports: Ports, seen: Seen, processor: Processor = NO_PROCESSOR
+    ) -> None:
         self._memory, self._ports, self._seen = memory, ports, seen
+        self._processor = processor
 
     def read(self, address: int, length: int) -> bytes:
         whole = length & ~7
@@ -62,7 +66,8 @@ class Interpreter:
             self._memory.write(address + i, 8, data[i])
 
     def run(self, program: Program) -> None:
-        values = run(program, self._memory, self._ports)
+        asked = self._processor
+        values = run(program, self._memory, self._ports, asked.cpuid, asked.counter)
         self._seen.note(program, values, self._memory.linear)
 
 
@@ -75,6 +80,7 @@ class Station:
         self.programs = (*lowered.programs, program)
         self.data = (*lowered.data, *tables)
         self.fakes: dict[str, FakeDevice] = {}
+        self._counted = 0
         self.starts = placed(lowered.places)
         regions: dict[str, tuple[int, Region]] = {
             p.name: (self.starts[p.name], Ram(p.size)) for p in lowered.places
@@ -91,12 +97,13 @@ class Station:
         self.memory = Memory(
             regions, symbols | dict(lowered.sleep.numbers) | {MEMORY_NEEDED: _NEEDED_KIB}
         )
-        self.engine: Engine = Interpreter(self.memory, _Ports(self), seen)
+        processor = Processor(self._cpuid, lambda: self._counted)
+        self.engine: Engine = Interpreter(self.memory, _Ports(self), seen, processor)
         load(self.memory, lowered.places, self.data)
         self.memory.write(self.memory.linear(NEXT), 64, self.roots["guard"])
         self.memory.write(self.memory.linear(MEMORY), 32, _NEEDED_KIB)
         if emulated:
-            self.engine = Emulator(self.memory, regions, _Ports(self))
+            self.engine = Emulator(self.memory, regions, _Ports(self), processor)
 
     # ---- the driver's RAM, as a device sees it
 
@@ -149,7 +156,12 @@ class Station:
         """One turn of the steady phase."""
         self._run("steady", None)
 
+    def _cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        return answer(self.lowered.bindings.machine.cpu, leaf, subleaf)
+
     def _run(self, phase: str, row: Span | None) -> None:
+        # The processor's time stamp counter goes on from turn to turn.
+        self._counted += sum(fake.pace for fake in self.fakes.values())
         for program in self.programs:
             if program.phase != phase:
                 continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from metaos.errors import MetaosError, Problem
@@ -27,6 +28,17 @@ Cpuid = Callable[[int, int], tuple[int, int, int, int]]
 
 Counter = Callable[[], int]
 """The processor's time stamp counter, each time it is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What executes a program, as far as a program can ask it."""
+
+    cpuid: Cpuid | None = None
+    counter: Counter | None = None
+
+
+NO_PROCESSOR = Processor()
 
 
 class Region(Protocol):

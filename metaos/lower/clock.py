@@ -5,6 +5,10 @@
     it = due(b, ticks, "com0.every.0", n)
     it.again(b, gate)                   # where `it.holds`: n nanoseconds later again
 
+The processor's time stamp counter tells the time as a clock of `SCALED` ticks a second: how fast
+it counts is known when `init` has measured it (`metaos.lower.measure`), and the place SCALE says
+what it is multiplied by.
+
 A counter wraps, NOW does not: its low bits are the counter as the last turn read it, and it
 goes on by the difference. So it is right while a turn is shorter than the counter's wrap.
 """
@@ -27,13 +31,19 @@ BEGUN = _BEGUN << 32
 """What NOW begins with: more than any period, so that everything is due at first. Above it
 there is room for 100 years at 5 GHz."""
 BEGINS = (Fill(4, 1, 4, _BEGUN),)
+SCALE = "clock.scale"
+"""64 bits: ticks of the scaled counter in one of the processor's, as a fraction of 2^64."""
+SCALED, SCALED_BITS = 16_000_000, 56
+"""What the processor's counter looks like to all the rest: a clock as slow as none is, which goes
+on for 142 years."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
     """A counter: its place, the bits that are read and those that count, and its rate.
 
-    `symbol` is its window, or "" for a port. It counts up, or `down`.
+    `symbol` is its window, or "" for a port. It counts up, or `down`. `scaled`: it is the
+    processor's, which is nowhere but in the processor.
     """
 
     place: int
@@ -42,6 +52,7 @@ class Ticks:
     hertz: int
     symbol: str = ""
     down: bool = False
+    scaled: bool = False
 
     def of(self, nanoseconds: int) -> int:
         """Ticks in a time, rounded up."""
@@ -55,6 +66,8 @@ class Ticks:
 
 def read(b: Builder, ticks: Ticks) -> Op:
     """What the counter shows, `width` bits."""
+    if ticks.scaled:
+        return b.mulh(b.counted(), b.load(64, SCALE))
     if ticks.symbol:
         return b.load(ticks.width, ticks.symbol, ticks.place, ordered=True)
     return b.input(b.const(ticks.place, 16), ticks.width)

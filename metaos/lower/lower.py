@@ -18,6 +18,7 @@ from metaos.lower.claims import demand_claims, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
 from metaos.lower.known import fail
+from metaos.lower.measure import ticks as measured_ticks
 from metaos.lower.pass_on import given_by, hearing_cards, queues_of, wire_of
 from metaos.lower.places import (
     device_places,
@@ -34,6 +35,7 @@ from metaos.lower.platform import (
     function_guards,
     init_rows,
     memory_rows,
+    processor_guards,
     sequence_rows,
 )
 from metaos.lower.row import Row
@@ -57,8 +59,8 @@ from metaos.lower.text import (
     write_report,
 )
 from metaos.lower.turn import Splice, Turn
-from metaos.lower.work import GENERATED, Work, clock_of, clock_ticks, config_access, waker_of
-from metaos.match.bind import Binding, Bindings
+from metaos.lower.work import GENERATED, Work, clock_ticks, config_access, teller_of, waker_of
+from metaos.match.bind import Binding, Bindings, is_measured
 from metaos.match.cards import Role, address_fact, carried_by, roles
 from metaos.match.sleep import WAKES, Sleep, numbers_of, sleep_of
 from metaos.pattern import syntax as s
@@ -130,18 +132,19 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     work = Work(bindings, list(plans), sleep)
     config = config_access(work)
     ticks = clock_ticks(work)
+    told = measured_ticks() if is_measured(bindings.bindings) else ticks
     platform_places(work)
     console_rows = [r for p in work.consoles() for r in sequence_rows(work, p, "init")]
-    guard_rows = function_guards(work)
+    guard_rows = [*processor_guards(work), *function_guards(work)]
     rows = init_rows(work)
     sayable = _sayable(rows, bool(work.consoles()))
     program, datum = stepper("init", sayable, then="wipe", ticks=ticks, config=config)
     work.programs.append(program)
     work.data.append(datum)
     lines = _lines(work)
-    _steady(work, ticks, lines)
-    _report(work, ticks)
-    _tell_time(work, ticks, telling)
+    _steady(work, told, lines)
+    _report(work, told)
+    _tell_time(work, told, telling)
     guard_rows += folded_guards(work, rows)
     device_places(work, guard_rows)
     service_places(work)
@@ -165,7 +168,7 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
         lent(work, owned, ticks, config)
         | told_by(work, lines)
         | given_by(_parts(work), bindings.services),
-        ticks,
+        told,
         sleep,
     )
 
@@ -329,13 +332,13 @@ def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
 
 def _tell_time(work: Work, ticks: Ticks | None, telling: bool) -> None:
     """A phase in which somebody looks at the time begins with reading the clock."""
-    found = clock_of(work)
+    found = teller_of(work)
     if found is None or ticks is None:
         return
-    device, clock = found
+    device, span = found
     for phase in times_told(work.programs) or (("steady",) if telling else ()):
         builder = Builder(device.address, phase)
-        with builder.at(clock.span):
+        with builder.at(span):
             tell_time(builder, ticks)
         phases = [p.phase for p in work.programs]
         first = phases.index(phase) if phase in phases else len(phases)

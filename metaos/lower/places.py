@@ -7,14 +7,15 @@ from dataclasses import replace
 
 from metaos.link.manifest import PortRange
 from metaos.link.parts import PHASES, Fill, Place, Window
-from metaos.lower.clock import BEGINS, EVERY, NOW, Ticks, times_told
+from metaos.lower import measure
+from metaos.lower.clock import BEGINS, EVERY, NOW, SCALE, Ticks, times_told
 from metaos.lower.initial import fills
 from metaos.lower.loops import COUNT
 from metaos.lower.plan import DevicePlan, TablePlan
 from metaos.lower.row import SPARE, Row
 from metaos.lower.stepper import CURSOR, ELAPSED, LAST, NEXT, PLATFORM, ConfigAccess
 from metaos.lower.text import FAULT, FAULT_SIZE
-from metaos.lower.work import GENERATED, MEMORY, Work, clock_of, waker_of
+from metaos.lower.work import GENERATED, MEMORY, Work, teller_of, waker_of
 from metaos.match.routes import router_of
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import walk
@@ -124,10 +125,16 @@ def _extra_places(work: Work, device: DevicePlan, used: set[str], phases: tuple[
             add(device.symbol(name), size, where)
     for symbol in sorted(x for x in used if x.startswith(device.symbol(EVERY))):
         add(symbol, 8, phases)
-    found, told = clock_of(work), times_told(work.programs)
-    if found is not None and found[0] is device and told:
-        span = found[1].span
-        work.places.append(Place(NOW, device.address, 8, 8, True, BEGINS, span, told))
+    found, told = teller_of(work), times_told(work.programs)
+    if found is None or found[0] is not device:
+        return
+    at, span = device.address, found[1]
+    if told:
+        work.places.append(Place(NOW, at, 8, 8, True, BEGINS, span, told))
+    if device.pattern.one(s.Measured) is not None:
+        size, phases = measure.MEASURED_SIZE, ("init", *told)
+        work.places.append(Place(SCALE, at, 8, 8, True, measure.BEGINS, span, phases))
+        work.places.append(Place(measure.MEASURED, at, size, 8, True, (), span, ("init",)))
 
 
 def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Window, ...]:
@@ -178,7 +185,7 @@ def windows(work: Work, guard_rows: list[Row], init_rows: list[Row]) -> tuple[Wi
 def lent(
     work: Work, ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
 ) -> dict[str, tuple[str, ...]]:
-    """What of devices others use: the platform's own code the clock and configuration space, and
+    """What of devices others use: the platform's own code the clocks and configuration space, and
     every device what wakes the processor and what leads its interrupt there.
     """
     used = {config.select, config.data} if config is not None else set()
@@ -188,6 +195,8 @@ def lent(
     elif ticks is not None:
         used.add(ticks.place)
     names += [one.name for one in ranges if one.base in used]
+    if any(p.pattern.one(s.Measured) for p in work.plans):
+        names += [SCALE, measure.MEASURED]
     waker = waker_of(work)
     wakes = {waker.register.symbol: tuple(p.address for p in work.plans)} if waker else {}
     return {**dict.fromkeys(names, (PLATFORM,)), **wakes, **_led(work)}
@@ -217,7 +226,8 @@ def ports(work: Work) -> tuple[PortRange, ...]:
         elif device.pattern.one(s.Access):
             phases = ("guard", "init")
         elif device.pattern.one(s.Clock):
-            phases = ("init", *times_told(work.programs))
+            tells = (found := teller_of(work)) is not None and found[0] is device
+            phases = ("init", *(times_told(work.programs) if tells else ()))
         elif any(isinstance(n, s.Turn) for n in walk(device.pattern.items)):
             phases = ("init", "steady")
         else:

@@ -10,6 +10,7 @@ from metaos.link.parts import Window
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
 from metaos.lower.folded import folded, numbers_in
 from metaos.lower.known import fail
+from metaos.lower.measure import measuring
 from metaos.lower.plan import DevicePlan
 from metaos.lower.row import FULL, Cell, Row
 from metaos.lower.rows import RowLowering, config_address
@@ -20,6 +21,8 @@ from metaos.match.facts import PortsFact, WindowFact, number
 from metaos.match.routes import router_of
 from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
+from metaos.pattern.kinds import REGISTERS
+from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, Function
 from metaos.told import facts_of
 
@@ -52,6 +55,7 @@ def init_rows(work: Work) -> list[Row]:
         rows += _attach(work, device)
         rows += _route(work, device)
         rows += sequence_rows(work, device, "init")
+        rows += measuring(device, work.texts)
     return rows
 
 
@@ -275,6 +279,10 @@ _LITTLE, _MUCH = (
         "less than {wanted:x8} KiB above 1 MiB",
     )
 )
+_OTHER = (
+    "CPUID leaf {leaf:08x} {register} changed: expected {{wanted:x8}}, found {{found:x8}}; "
+    "probe and build again"
+)
 SAID = (_LACKS, _LITTLE, _MUCH)
 """What guard says of the machine itself, whatever devices it has."""
 
@@ -293,6 +301,32 @@ def feature_row(feature: CpuFeature, texts: Texts) -> Row:
         GENERATED,
         (feature.fact,),
     )
+
+
+def processor_guards(work: Work) -> list[Row]:
+    """What CPUID must still say, since a rule that was taken looked at it."""
+    return [row for plan in work.plans for row in _looked_at(plan, work.texts)]
+
+
+def _looked_at(plan: DevicePlan, texts: Texts) -> Iterator[Row]:
+    """A row for each register of CPUID that a rule names, of the bits that it names."""
+    nodes = tuple(walk(plan.pattern.items))
+    masks = {
+        id(node.left): node.right.value
+        for node in nodes
+        if isinstance(node, s.Binary) and node.operator == "&" and isinstance(node.right, s.Number)
+    }
+    for node in nodes:
+        match node:
+            case s.Index(of=s.Member(of=s.Name(text="cpuid"), name=name), index=index):
+                leaf = number(index, plan.device, plan.facts.values)
+                said = number(node, plan.device, plan.facts.values)
+                mask = masks.get(id(node), FULL)
+                text = _OTHER.format(leaf=leaf, register=name)
+                site = texts.add(text, {}, plan.address, node.span)
+                kind, wanted = f"cpuid{REGISTERS.index(name)}.test", Cell(said & mask)
+                at, facts = plan.address, facts_of(said)
+                yield Row(kind, Cell(leaf), wanted, mask, 0, site, at, node.span, facts)
 
 
 def memory_rows(windows: Iterable[Window], texts: Texts) -> tuple[Row, ...]:

@@ -18,7 +18,8 @@ from metaos.link.parts import Datum, DatumLine
 from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
 from metaos.lower.loops import COUNT
-from metaos.lower.row import FULL, INVERT, PAUSE, SPARE, Cell, Row
+from metaos.lower.measure import Look, measure
+from metaos.lower.row import EDGE, FULL, INVERT, MEASURE, PAUSE, SPARE, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 from metaos.told import facts_of
 
@@ -72,6 +73,8 @@ KINDS = (
     *(f"{space}.{action}" for action in ("flip", "bit") for space in SPACES),
     PAUSE,
     INVERT,
+    EDGE,
+    MEASURE,
 )
 """What a row can be; where two are as frequent, the earlier has the smaller number."""
 
@@ -436,6 +439,8 @@ class _Stepper:
         limit = self.columns["limit"]
         if self.ticks is None or not any(c.value for c in limit.cells):
             return passed, b.const(1, 1)
+        measures = self.is_kind(MEASURE)
+        before = b.counted() if measures is not None else b.const(0, 64)
         now = b.resize(read(b, self.ticks), 32)
         since = self.ticks.since(b, now, b.load(32, LAST))
         b.store(now, LAST)
@@ -444,5 +449,12 @@ class _Stepper:
         if pause is not None:
             with b.at(self.span(PAUSE)):
                 passed = b.select(pause, b.ule(self.column("limit"), elapsed), passed)
+        waited = elapsed
+        edge = self.is_kind(EDGE)
+        if measures is not None and edge is not None:
+            with b.at(self.span(MEASURE)):
+                longest = self.column("limit")
+                look = Look(edge, measures, before, since, elapsed, longest, passed)
+                passed, waited = measure(b, look, self.ticks)
         b.store(b.select(passed, b.const(0, 32), elapsed), ELAPSED)
-        return passed, b.ule(self.column("limit"), elapsed)
+        return passed, b.ule(self.column("limit"), waited)

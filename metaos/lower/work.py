@@ -76,13 +76,20 @@ def config_access(work: Work) -> ConfigAccess | None:
 
 
 def clock_of(work: Work) -> tuple[DevicePlan, s.Clock] | None:
-    """The device that tells the time, and how it does."""
+    """The device that bounds every wait, and how it counts."""
     found = ((device, device.pattern.one(s.Clock)) for device in work.plans)
     return next(((device, clock) for device, clock in found if clock is not None), None)
 
 
+def teller_of(work: Work) -> tuple[DevicePlan, Span] | None:
+    """The device that tells the time, and where its rule says so: the processor if it does."""
+    counters = ((device, device.pattern.one(s.Measured)) for device in work.plans)
+    found = next(((device, one) for device, one in counters if one is not None), clock_of(work))
+    return (found[0], found[1].span) if found is not None else None
+
+
 def clock_ticks(work: Work) -> Ticks | None:
-    """The counter that tells the time, if the machine has one."""
+    """The counter that bounds every wait, if the machine has one."""
     found = clock_of(work)
     if found is None:
         return None

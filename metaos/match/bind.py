@@ -111,11 +111,14 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     carried = any(x.over == FRAME for x in services)
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     results = [_wanted(result, carried) for result in results]
-    results, ticks = _apart(results)
+    results, ticks, counters = _apart(results)
     results = _asked(results, awake=system.idle == "poll")
     bound = tuple(r for r in results if isinstance(r, Binding))
-    if system.idle != "poll" and periods(bound, services):
-        bound = _with_tick(bound, ticks, patterns)
+    if periods(bound, services):
+        if system.idle != "poll":
+            bound = _with_tick(bound, ticks, patterns)
+        if clock_of(bound) is not None:
+            bound = (*bound, *counters)
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
@@ -143,18 +146,23 @@ def _names(node: object, name: str) -> bool:
 
 
 def clock_of(bound: Iterable[Binding]) -> s.Clock | None:
-    """The counter that tells the time."""
+    """The counter that bounds every wait of the start, and that tells the time if no other does."""
     return next((c for b in bound if (c := clock_in(b.pattern)) is not None), None)
+
+
+def is_measured(bound: Iterable[Binding]) -> bool:
+    """Whether the processor's counter tells the time, and another clock how fast it counts."""
+    return any(b.pattern.one(s.Measured) is not None for b in bound)
 
 
 def _apart(
     results: list[Binding | Unmatched],
-) -> tuple[list[Binding | Unmatched], tuple[Binding, ...]]:
-    """What can tick is there only where it is needed."""
-    ticks = tuple(
-        r for r in results if isinstance(r, Binding) and r.pattern.class_name == TICK_CLASS
-    )
-    return [r for r in results if r not in ticks], ticks
+) -> tuple[list[Binding | Unmatched], tuple[Binding, ...], tuple[Binding, ...]]:
+    """What can tick, and the processor's counter: they are there only where they are needed."""
+    bound = [r for r in results if isinstance(r, Binding)]
+    ticks = tuple(b for b in bound if b.pattern.class_name == TICK_CLASS)
+    counters = tuple(b for b in bound if is_measured([b]))
+    return [r for r in results if r not in (*ticks, *counters)], ticks, counters
 
 
 def _with_tick(
@@ -192,13 +200,16 @@ def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:
 def bind_devices(machine: Machine, patterns: Patterns) -> tuple[Binding, ...]:
     """The bindings of a machine, whatever a system needs."""
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
-    results, _ = _apart(results)
+    results, *_ = _apart(results)
     results = _asked(results, awake=False)
     return tuple(r for r in results if isinstance(r, Binding))
 
 
 def _one_clock(results: list[Binding | Unmatched]) -> list[Binding | Unmatched]:
-    """One clock tells the time, the first of the lowest rank; others are left alone."""
+    """One clock bounds the waits, the first of the lowest rank; others are left alone.
+
+    The processor's counter is none of them: nobody says how fast it counts.
+    """
     found = [(r, c.rank) for r in results if isinstance(r, Binding) and (c := clock_in(r.pattern))]
     chosen = min(found, key=lambda pair: pair[1])[0] if found else None
     left = [r for r, _ in found if r is not chosen]

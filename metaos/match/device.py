@@ -1,19 +1,20 @@
 """What a pattern can match: a device of the machine, `devices(machine)`.
 
 It is a PCI function ("00:03.0"), a device that firmware names ("com0"), an ACPI table ("FACP"), a
-structure in one ("APIC@34", by its offset), a part of the platform ("pci") or a window of memory
-that no bus announces ("mmio@feb00e00").
+structure in one ("APIC@34", by its offset), a part of the platform ("pci", "processor") or a window
+of memory that no bus announces ("mmio@feb00e00").
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaos.pattern.names import ENTRIES
 from metaos.probe.acpi import madt_entries
 from metaos.probe.machine import (
     AcpiTable,
+    Cpu,
     Function,
     Legacy,
     Machine,
@@ -21,11 +22,14 @@ from metaos.probe.machine import (
     Unknown,
 )
 
+PROCESSOR = "processor"
+"""The part of the platform that executes the image. It is the last: by then there is a clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """Something of the machine that a pattern can match; one of function, legacy, table, mmio is
-    set.
+    set, none of a part of the platform. `cpu` is the machine's.
 
     Of a structure in a table, `entry` are its bytes. `unknown` is what could not be read.
     """
@@ -38,6 +42,7 @@ class Device:
     mmio: Mmio | None = None
     entry: range | None = None
     unknown: tuple[Unknown, ...] = ()
+    cpu: Cpu | None = None
 
     def unread(self, what: str) -> Unknown | None:
         """Why `what` of it ("capabilities", "bar 0 size") could not be read."""
@@ -54,7 +59,8 @@ def devices(machine: Machine) -> tuple[Device, ...]:
         for f in machine.functions
     ]
     found += [Device(x.address, "mmio", mmio=x) for x in machine.mmio]
-    return tuple(found)
+    found.append(Device(PROCESSOR, "platform"))
+    return tuple(replace(device, cpu=machine.cpu) for device in found)
 
 
 def _in_table(table: AcpiTable) -> Iterator[Device]:

@@ -14,7 +14,9 @@ from metaos.errors import MetaosError, Problem
 from metaos.match.known import HOW_TO_GET
 from metaos.pattern import syntax as s
 from metaos.pattern.arithmetic import COMPARISONS
+from metaos.pattern.kinds import REGISTERS
 from metaos.pattern.spell import dotted, spell
+from metaos.probe.cpu import answer
 from metaos.probe.machine import BarKind
 from metaos.told import Told, told
 
@@ -120,6 +122,8 @@ def evaluate(expression: s.Expr, device: Device, names: Mapping[str, Fact] | Non
         case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=index):
             data = device.mmio.data if device.mmio is not None else None
             return _bytes(expression, device, width, _number(index, device, known), data)
+        case s.Index(of=s.Member(of=s.Name(text="cpuid"), name=register), index=index):
+            return _cpuid(device, register, _number(index, device, known))
         case s.Index(of=s.Member(of=s.Name(text="config"), name=width), index=index):
             return _config(expression, device, width, _number(index, device, known))
         case s.Index(of=s.Member(of=of, name=width), index=index):
@@ -236,6 +240,14 @@ def _config(expression: s.Expr, device: Device, width: str, offset: int) -> int:
         raise fail(expression, f"{device.address} has no configuration space")
     space = CapabilityFact(bytes.fromhex(function.config), f"functions.{function.address}", 0)
     return space.number(expression, width, offset)
+
+
+def _cpuid(device: Device, register: str, leaf: int) -> int:
+    """What CPUID says, subleaf 0; 0 of a leaf that the machine file does not have."""
+    if device.cpu is None:
+        return 0
+    value = answer(device.cpu, leaf)[REGISTERS.index(register)]
+    return Told(value, (f"cpu.leaves.{leaf:#x}",))
 
 
 def _bytes(expression: s.Expr, device: Device, width: str, offset: int, digits: str | None) -> int:

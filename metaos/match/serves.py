@@ -24,6 +24,7 @@ from metaos.lower.work import MEMORY
 from metaos.match.config_space import ConfigSpace
 from metaos.match.untold import untold_row
 from metaos.probe.bridge import read_bridge
+from metaos.probe.cpu import answer
 from metaos.probe.header import ROM_INDEX
 from metaos.probe.machine import Bar, BarKind, Function, Machine, domain, unknown_fact
 
@@ -127,9 +128,7 @@ def device_of(row: Row) -> str:
 
 def _cpuid(b: Machine, row: Row) -> int:
     """A register of a leaf; a leaf that the file lacks has no feature."""
-    name = REGISTERS[int(row.kind[len("cpuid")])]
-    leaves = (x for x in b.cpu.leaves if (x.leaf, x.subleaf) == (row.place.value, 0))
-    return next((int(getattr(leaf, name)) for leaf in leaves), 0)
+    return answer(b.cpu, row.place.value)[int(row.kind[len("cpuid")])]
 
 
 def high_memory(machine: Machine) -> int:

@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import LINK, Binding, Bindings, clock_of, link_asked, offers, periods
+from metaos.match.bind import (
+    LINK,
+    Binding,
+    Bindings,
+    clock_of,
+    is_measured,
+    link_asked,
+    offers,
+    periods,
+)
 from metaos.match.device import Device
 from metaos.match.facts import number
 from metaos.match.routes import router_of
@@ -152,9 +161,11 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
 def _shortest(bindings: Bindings) -> int:
     """How often the image must wake, in nanoseconds; 0 if it need not.
 
-    The clock has to be read twice in each of its wraps.
+    The clock has to be read twice in each of its wraps; the processor's counter has none.
     """
     found = periods(bindings.bindings, bindings.services)
+    if is_measured(bindings.bindings):
+        return min(found, default=0)
     clock = clock_of(bindings.bindings)
     wrap = (10**9 << clock.bits) // clock.hertz if clock is not None and clock.hertz else 0
     return min((*found, wrap // 2) if wrap else found) if found else 0

@@ -58,7 +58,7 @@ CONTRACTS: Mapping[str, Mapping[str, Present]] = {
         "advance text": lambda p: bool(_steps(p, s.Advance)),
     },
     "tick": {"interrupt": lambda p: bool(p.of(s.Interrupt))},
-    "clock": {"clock": lambda p: bool(p.of(s.Clock))},
+    "clock": {"clock": lambda p: bool(p.of(s.Clock) or p.of(s.Measured))},
     "config": {
         "access config": lambda p: bool(p.of(s.Access)),
         "guard present": _guards("present"),
@@ -74,6 +74,7 @@ BELONGS: Mapping[type, tuple[str, str]] = {
     s.Take: ("console", "take text"),
     s.Advance: ("console", "advance text"),
     s.Clock: ("clock", "clock"),
+    s.Measured: ("clock", "clock"),
     s.Access: ("config", "access config"),
     s.Guard: ("config", "guard"),
     s.Waker: ("interrupts", "wake"),

@@ -18,7 +18,7 @@ from metaos.pattern.report import Report
 from metaos.pattern.spell import spell, walk
 from metaos.pattern.widths import Typer
 
-_PLACES = "acpi.u32[N], entry.u32[N], legacy.port or bar[N]"
+_PLACES = "cpuid.edx[LEAF], acpi.u32[N], entry.u32[N], legacy.port or bar[N]"
 
 
 def fakes(pattern: Pattern, report: Report) -> None:
@@ -37,7 +37,8 @@ def fakes(pattern: Pattern, report: Report) -> None:
         seen["mac"] = k.number(48)
     for fake in pattern.fakes:
         _Device(pattern, seen | own, report).check(fake)
-    told = {k.NOW: k.number(64)} if pattern.one(s.Clock) is not None else {}
+    clocks = (*pattern.of(s.Clock), *pattern.of(s.Measured))
+    told = {k.NOW: k.number(64)} if clocks else {}
     for trial in pattern.trials:
         _trial(trial, pattern, names | own | told, own, report)
 
@@ -197,6 +198,8 @@ def _is_place(node: s.Expr) -> bool:
             return True
         case s.Index(of=s.Member(of=s.Name(text="acpi" | "entry"), name=width), index=s.Number()):
             return width in k.ACPI.members
+        case s.Index(of=s.Member(of=s.Name(text="cpuid"), name=register), index=s.Number()):
+            return register in k.CPUID.members
         case s.Index(of=s.Member(of=s.Name(text="mmio"), name=width), index=s.Number()):
             return width in k.MMIO.members
     return False
@@ -256,6 +259,7 @@ def _begins(line: s.Asked, pattern: Pattern, own: dict[str, k.Kind], report: Rep
 def _fails(line: s.Fails, text: str, pattern: Pattern, report: Report) -> None:
     every = walk(tuple(q.rows for q in pattern.of(s.Sequence)))
     said = [x.message for x in every if isinstance(x, s.Await | s.Expect)]
+    said += [x.message for x in pattern.of(s.Measured)]
     if text not in said:
         at = report.word(line.span, text)
         report.say("E0276", f'no row says "{text}"', at, report.near(text, said))

@@ -105,7 +105,7 @@ def _sequences(scope: s.Device | s.Part) -> Iterator[Place]:
                 yield name, item.span
             case s.Turn():
                 yield "turn", item.span
-            case s.Clock():
+            case s.Clock() | s.Measured():
                 yield "clock", item.span
             case s.Access():
                 yield "access", item.span

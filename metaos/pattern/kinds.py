@@ -144,8 +144,14 @@ FUNCTIONS: Mapping[str, tuple[int, int]] = {
 }
 """Functions and how many arguments they take, at least and at most."""
 
+REGISTERS = ("eax", "ebx", "ecx", "edx")
+"""Those in which CPUID answers."""
+
 ACPI = Names("acpi", {f"u{n}": Array(f"acpi.u{n}", fact(n), 1 << 16) for n in (8, 16, 32, 64)})
 """Numbers in the matched ACPI table, little-endian, by their offset in bytes."""
+
+CPUID = Names("cpuid", {r: Array(f"cpuid.{r}", fact(32), None) for r in REGISTERS})
+"""What CPUID says, subleaf 0, by leaf; 0 of a leaf that the processor has not."""
 
 ENTRY = Names("entry", {f"u{n}": Array(f"entry.u{n}", fact(n), 256) for n in (8, 16, 32, 64)})
 """Numbers in the matched structure of an ACPI table, little-endian, by their offset in it."""

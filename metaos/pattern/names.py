@@ -47,7 +47,7 @@ def names_of(pattern: Pattern) -> dict[str, k.Kind]:
 
 
 def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
-    found: dict[str, k.Kind] = {"system": k.SYSTEM, "interrupt": k.INTERRUPT}
+    found: dict[str, k.Kind] = {"system": k.SYSTEM, "interrupt": k.INTERRUPT, "cpuid": k.CPUID}
     for match in pattern.of(s.Match):
         if match.kind == "acpi":
             found["acpi"] = k.ACPI

@@ -286,7 +286,9 @@ def identity(item: s.Item) -> object:
     """What an item takes the place of: of its kind, the one of the same name; a device has one
     turn, one clock and one way to configuration space. Matches, demands and what is learnt add up.
     """
-    if isinstance(item, s.Turn | s.Clock | s.Access | s.Interrupt | s.Waker | s.Lines | s.Unproved):
+    if isinstance(item, s.Clock | s.Measured):
+        return s.Clock
+    if isinstance(item, s.Turn | s.Access | s.Interrupt | s.Waker | s.Lines | s.Unproved):
         return type(item)
     name = getattr(item, "name", None)
     if isinstance(item, s.Trial):

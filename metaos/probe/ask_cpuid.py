@@ -19,7 +19,8 @@ from metaos.probe.machine import CpuidLeaf
 Registers = tuple[int, int, int, int]
 Ask = Callable[[int, int], Registers]
 
-_RANGES = (0, 0x8000_0000)
+_RANGES = (0, 0x4000_0000, 0x8000_0000)
+"""Of the processor, of the hypervisor that it runs under if one does, and the extended ones."""
 _LAST_OF_RANGE = 0xFF
 _MOST_SUBLEAVES = 63
 _COUNT = frozenset({0x7, 0x14, 0x17, 0x18, 0x1D, 0x24})

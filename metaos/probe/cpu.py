@@ -48,6 +48,14 @@ def identity(cpu: Cpu) -> Identity:
     return Identity(vendor=cpu.vendor, family=family, model=model, stepping=eax & 0xF)
 
 
+def answer(cpu: Cpu, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+    """EAX, EBX, ECX and EDX, as the first processor answers; zeros of a leaf that is not known."""
+    for known in cpu.leaves:
+        if (known.leaf, known.subleaf) == (leaf, subleaf):
+            return int(known.eax), int(known.ebx), int(known.ecx), int(known.edx)
+    return 0, 0, 0, 0
+
+
 def cpu_of(found: Mapping[int, tuple[CpuidLeaf, ...]], origin: Origin) -> Cpu:
     """The processor whose logical processors, by number, have these leaves; at least one."""
     first = min(found)

@@ -23,6 +23,7 @@ from metaos.lower.text import FAULT, FAULT_SIZE, FAULT_WORDS, REPORT, TEXT_SIZE
 from metaos.lower.work import MEMORY
 from metaos.match.config_space import ConfigSpace
 from metaos.match.serves import Made, high_memory, words
+from metaos.probe.cpu import answer
 from metaos.trace.bench import NO_BITS, Bench, Bits, PortSpace, Register, bench_of
 from metaos.trace.follow import Follower
 from metaos.trace.names import names_of
@@ -126,11 +127,7 @@ class Rows:
         return Follower(self._image, bench, names, ports=ports, cpuid=self._cpuid, ops={})
 
     def _cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        """A leaf of the machine file; one that it lacks reads 0."""
-        for known in self._machine.cpu.leaves:
-            if (known.leaf, known.subleaf) == (leaf, subleaf):
-                return int(known.eax), int(known.ebx), int(known.ecx), int(known.edx)
-        return 0, 0, 0, 0
+        return answer(self._machine.cpu, leaf, subleaf)
 
     # What a row finds
 

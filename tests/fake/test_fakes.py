@@ -135,6 +135,7 @@ class Model:
 
     def __init__(self, card: i8254x.Card | ne2000.Card, fake: FakeDevice, first: int) -> None:
         self.card, self.plan, self.first = card, fake.plan, first
+        self.pace = fake.pace
         self.symbol = next(iter(fake.plan.registers.values())).symbol
 
     def read(self, symbol: str, offset: int, width: int) -> int | None:

@@ -15,7 +15,7 @@ from metaos.ir.program import Program
 from metaos.link.parts import Datum
 from metaos.lower.clock import Ticks
 from metaos.lower.loops import COUNT, MAX_FLIPS, joined
-from metaos.lower.row import FULL, INVERT, PAUSE, SPARE, Cell, Row
+from metaos.lower.row import EDGE, FULL, INVERT, MEASURE, PAUSE, SPARE, Cell, Row
 from metaos.lower.stepper import (
     CURSOR,
     ELAPSED,
@@ -147,7 +147,7 @@ def width_of(kind: str) -> int:
 
 
 def random_row(source: random.Random, site: int) -> Row:
-    others = (LOOP, PAUSE, INVERT)  # each has tests of its own
+    others = (LOOP, PAUSE, INVERT, EDGE, MEASURE)  # each has tests of its own
     kind = source.choice([k for k in KINDS if not k.startswith("cpuid") and k not in others])
     space, action = kind.split(".")
     bits = width_of(kind)

@@ -80,8 +80,8 @@ def test_what_the_page_tests_passes() -> None:
     results = run_tests(patterns_of(examples()), system)
     assert results.passed, text(results)
     ran = {t.name for t in results.tested if t.examples}
-    assert ran == {"a100x", "a100x_early", "a100_line", "a100_timer", "greeting"}
-    assert [r.missed for t in results.tested for r in t.reach] == [()] * 9
+    assert ran == {"a100x", "a100x_early", "a100_line", "a100_timer", "a100_counter", "greeting"}
+    assert [r.missed for t in results.tested for r in t.reach] == [()] * 10
 
 
 def test_every_code_is_on_the_page() -> None:

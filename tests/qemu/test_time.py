@@ -17,10 +17,10 @@ import pytest
 from metaos import resources
 from metaos.boot.network import NETDEV
 from metaos.link.image import Image, write_image
-from metaos.lower.clock import BEGUN, NOW
+from metaos.lower.clock import BEGUN, NOW, SCALED
 from metaos.match.system import System
 from metaos.pipeline import build
-from metaos.probe.machine import Learnt, Origin
+from metaos.probe.machine import Learnt, Machine, Origin
 from metaos.probe.store import read_machine
 from tests.qemu.booted import CARD, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import MACHINES, Make, probed
@@ -44,6 +44,10 @@ member uart16550 of ns16550
         THR <- 0x2A
 """
 CMOS_SECONDS = 0
+EMULATOR = 0x4000_0000
+"""The leaf of CPUID in which QEMU says that it is the processor."""
+MICROVM = ("-M", "microvm,rtc=on", "-m", "64", "-nodefaults", *SERIAL)
+WINDOW = "virtio-net-device,mac=52:54:00:12:34:56"
 
 
 @pytest.fixture
@@ -58,6 +62,16 @@ def seconds(machine: Booted) -> int:
     machine.vm.hmp(f"o /b 0x70 {CMOS_SECONDS}")
     said = machine.vm.hmp("i /b 0x71").rpartition("0x")[2].strip()
     return 10 * int(said[0], 16) + int(said[1], 16)
+
+
+def uncounted(machine: Machine) -> Machine:
+    """The machine, if nobody knew that its processor is QEMU's own, which counts at one rate."""
+    leaves = tuple(x for x in machine.cpu.leaves if x.leaf != EMULATOR)
+    return msgspec.structs.replace(machine, cpu=msgspec.structs.replace(machine.cpu, leaves=leaves))
+
+
+def plain() -> Machine:
+    return uncounted(read_machine(MACHINES / "pc-e1000.json"))
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ def test_four_times_a_second_through_the_wraps_of_the_timer(blinking: Path, tmp_
     """Without a rest: the clock is read in every turn."""
     system = System(name="x", address="10.0.2.15/24", services=("banner",), idle="poll")
     image = build(
-        read_machine(MACHINES / "pc-e1000.json"),
+        plain(),
         system=system,
         pattern_dirs=[resources.PATTERNS, blinking],
     )
@@ -121,7 +135,7 @@ def test_four_times_a_second_through_the_wraps_of_the_timer(blinking: Path, tmp_
 
 def test_four_times_a_second_asleep(make: Make, blinking: Path) -> None:
     """A tick of 54.9 ms wakes the processor, which sleeps between."""
-    path, image = make(read_machine(MACHINES / "pc-e1000.json"), patterns=[blinking])
+    path, image = make(plain(), patterns=[blinking])
     assert any(x.pattern == "pit8254_tick" for x in image.manifest.provenance.devices)
     found = watched(path, image)
     through_the_wraps(found)
@@ -130,12 +144,11 @@ def test_four_times_a_second_asleep(make: Make, blinking: Path) -> None:
 
 def test_four_times_a_second_asleep_by_the_local_apics_timer(make: Make, blinking: Path) -> None:
     """-M microvm: the clock's counter wraps after 54.9 ms, so there is a tick after 27.5 ms."""
-    target = ("-M", "microvm,rtc=on", "-m", "64", "-nodefaults", *SERIAL)
-    card = "virtio-net-device,mac=52:54:00:12:34:56"
-    path, image = make(probed(*target, "-device", card), patterns=[blinking])
+    found_there = uncounted(probed(*MICROVM, "-device", WINDOW))
+    path, image = make(found_there, patterns=[blinking])
     served = {x.pattern for x in image.manifest.provenance.devices}
     assert {"local_apic_timer", "pit8254", "io_apic"} <= served and "pit8254_tick" not in served
-    found = watched(path, image, target, card)
+    found = watched(path, image, MICROVM, WINDOW)
     assert abs(found.stars / 4 - found.seconds) <= 1.5
     assert abs(found.stars - 4 * found.ticks / 4_661) <= 1
     assert found.asleep
@@ -154,7 +167,7 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
         value=10_000_000,
         origin=Origin.DISCOVERER,
     )
-    machine = read_machine(MACHINES / "pc-e1000.json")
+    machine = plain()
     machine = msgspec.structs.replace(machine, learnt=(*machine.learnt, period))
     path, image = make(machine, patterns=[blinking])
     served = {x.address: x.pattern for x in image.manifest.provenance.devices}
@@ -162,6 +175,55 @@ def test_four_times_a_second_by_the_hpet(make: Make, blinking: Path) -> None:
     found = watched(path, image)
     assert abs(found.stars / 4 - found.seconds) <= 1.5
     assert abs(found.stars - 4 * found.ticks / 100_000_000) <= 1
+
+
+@pytest.mark.parametrize("target", ["pc", "microvm"])
+def test_four_times_a_second_by_the_processors_counter(
+    target: str, make: Make, blinking: Path
+) -> None:
+    """Measured beside the ACPI timer, or the 8254 of which a tick is 0.2 ms."""
+    if target == "pc":
+        path, image = make(read_machine(MACHINES / "pc-e1000.json"), patterns=[blinking])
+        found = watched(path, image)
+    else:
+        path, image = make(probed(*MICROVM, "-device", WINDOW), patterns=[blinking])
+        found = watched(path, image, MICROVM, WINDOW)
+    served = {x.pattern for x in image.manifest.provenance.devices}
+    assert served >= {"emulated_counter", {"pc": "acpi_pm_timer", "microvm": "pit8254"}[target]}
+    assert abs(found.stars / 4 - found.seconds) <= 1.5
+    assert abs(found.stars - 4 * found.ticks / SCALED) <= 1
+    assert found.asleep
+
+
+@pytest.mark.parametrize(("target", "card"), [(TARGET, CARD), (MICROVM, WINDOW)])
+def test_real_time_by_the_processors_counter(
+    target: tuple[str, ...], card: str, make: Make, blinking: Path
+) -> None:
+    """10 s by the host are 10 s: an image's time is that of its last turn, at most 55 ms ago."""
+    path, image = make(probed(*target, "-device", card), patterns=[blinking])
+    assert "emulated_counter" in {x.pattern for x in image.manifest.provenance.devices}
+    place = image.manifest.symbol(NOW).physical
+    with booted(path, target, card=card) as machine:
+        machine.wait_for("MetaOS")
+
+        def look() -> tuple[float, float]:
+            before = time.monotonic()
+            now = int.from_bytes(machine.physical(place, 8), "little") / SCALED
+            return (before + time.monotonic()) / 2, now
+
+        first = look()
+        time.sleep(10)
+        passed, told = (b - a for a, b in zip(first, look(), strict=True))
+    assert passed > 10
+    assert abs(told - passed) < 0.15, f"{told} s by the image, {passed} s by the host"
+
+
+def test_a_processor_that_is_no_longer_of_one_rate_is_refused(make: Make, blinking: Path) -> None:
+    """The image was made for QEMU's own; this one does not say so any more."""
+    path, _ = make(read_machine(MACHINES / "pc-e1000.json"), patterns=[blinking])
+    with booted(path, (*TARGET, "-cpu", "qemu64,tcg-cpuid=off")) as machine:
+        said = machine.wait_for("probe and build again")
+    assert "CPUID leaf 40000000 ebx changed: expected 54474354, found 00000000" in said
 
 
 def test_a_wait_is_real_time_by_the_interval_timer(make: Make, tmp_path: Path) -> None:

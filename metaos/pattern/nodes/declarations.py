@@ -7,7 +7,7 @@ from typing import Any
 from lark import Token, v_args
 
 from metaos.pattern import syntax as s
-from metaos.pattern.nodes.located import LocatedNodes, flat
+from metaos.pattern.nodes.located import NANOSECONDS, LocatedNodes, flat
 
 
 @v_args(meta=True)
@@ -68,6 +68,10 @@ class DeclarationNodes(LocatedNodes):
         return s.Clock(
             register, self.value(bits), 0, self.span(meta), down is not None, period, number
         )
+
+    def measured(self, meta: Any, c: list[Any]) -> s.Measured:
+        count, unit, message = c
+        return s.Measured(self.value(count) * NANOSECONDS[unit], message[1:-1], self.span(meta))
 
     def access(self, meta: Any, c: list[Any]) -> s.Access:
         return s.Access(c[0], c[1], self.value(c[2]), self.span(meta))

@@ -201,6 +201,17 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """The processor's time stamp counter as the clock: init measures in that many nanoseconds of
+    another clock how fast it counts; `message` is said where it does not.
+    """
+
+    nanoseconds: int
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How config space is reached: `enable` | address into `select`, then `data`."""
 

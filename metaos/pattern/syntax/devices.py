@@ -17,6 +17,7 @@ from metaos.pattern.syntax.declarations import (
     Learn,
     Lines,
     Match,
+    Measured,
     Registers,
     Sequence,
     State,
@@ -41,7 +42,8 @@ class Part:
 
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Access | Guard | Interrupt | Waker | Lines | Part | Use | Because | Fake | Trial | Unproved
+    | Measured | Access | Guard | Interrupt | Waker | Lines | Part | Use | Because | Fake | Trial
+    | Unproved
 )  # fmt: skip
 
 
