@@ -121,19 +121,19 @@ def examine(
     *,
     sayings: Sequence[Saying] = (),
     beyond: Peer | None = None,
-    alive: Callable[[], bool],
+    fate: Callable[[], str],
     boot_seconds: float = BOOT_SECONDS,
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Iterator[Verdict]:
     """Wait for the machine, then ask every question once, in order, and hear what it says itself.
 
-    `alive` says whether there is still a machine to wait for; `beyond` is the wire of the card that
-    frames are passed on to. Ends early, with the verdict that says so, when the machine stops
-    answering controls.
+    `fate` says why nothing more is to be waited for, and nothing while there is; `beyond` is the
+    wire of the card that frames are passed on to. Ends early, with the verdict that says so, when
+    the machine stops answering controls.
     """
     start = time.monotonic()
     peer = Listening(peer, sayings)
-    trouble = _wake(peer, control, alive, boot_seconds)
+    trouble = _wake(peer, control, fate, boot_seconds)
     awake = time.monotonic()
     yield _verdict("machine", "boots and answers", "an answer", trouble, start)
     for number, question in enumerate(questions, 2):
@@ -141,7 +141,7 @@ def examine(
             return
         start = time.monotonic()
         peer.send(question.sent)
-        frames, trouble = _until(peer, control(number), alive, answer_seconds)
+        frames, trouble = _until(peer, control(number), fate, answer_seconds)
         expected = "an answer" if question.answers else "silence"
         if question.onward is None:
             detail = trouble or _compare(question, frames)
@@ -165,36 +165,36 @@ def missing(card: str, there: Collection[str]) -> Verdict:
     return msgspec.structs.replace(verdict, card=card)
 
 
-def _wake(peer: Peer, control: Control, alive: Callable[[], bool], seconds: float) -> str:
+def _wake(peer: Peer, control: Control, fate: Callable[[], str], seconds: float) -> str:
     """Knock until the first right answer, then take all late ones from the wire."""
     end = time.monotonic() + seconds
     knock = control(0)
     strange = b""
-    while alive() and time.monotonic() < end:
+    while not (over := fate()) and time.monotonic() < end:
         peer.send(knock.sent)
         quiet = time.monotonic() + _KNOCK_SECONDS
         while (left := quiet - time.monotonic()) > 0:
             frame = peer.receive(left)
             if frame is not None and not judge(knock, frame):
-                frames, trouble = _until(peer, control(1), alive, ANSWER_SECONDS)
+                frames, trouble = _until(peer, control(1), fate, ANSWER_SECONDS)
                 wrong = [f for f in frames if judge(knock, f)]
                 return trouble or (f"an answer to nothing: {_hex(wrong[0])}" if wrong else "")
             strange = frame or strange
-    if not alive():
-        return "the machine ended"
+    if over:
+        return over
     if strange:
         return f"only wrong answers in {seconds:.0f} s: {judge(knock, strange)}: {_hex(strange)}"
     return f"no answer in {seconds:.0f} s"
 
 
 def _until(
-    peer: Peer, control: Question, alive: Callable[[], bool], seconds: float
+    peer: Peer, control: Question, fate: Callable[[], str], seconds: float
 ) -> tuple[list[bytes], str]:
     """Ask `control`; the frames that come before its answer, and what is wrong, if anything."""
     frames: list[bytes] = []
     end = time.monotonic() + seconds
     sent = peer.send(control.sent)
-    while alive() and (left := end - time.monotonic()) > 0:
+    while not (over := fate()) and (left := end - time.monotonic()) > 0:
         if not sent:
             sent = peer.send(control.sent)
         frame = peer.receive(min(left, _POLL_SECONDS))
@@ -203,8 +203,8 @@ def _until(
         if not judge(control, frame):
             return frames, ""
         frames.append(frame)
-    if not alive():
-        return frames, "the machine ended"
+    if over:
+        return frames, over
     came = f"; {len(frames)} other frames came: {_hex(frames[-1])}" if frames else ""
     return frames, f"the machine did not answer the question after it in {seconds:.0f} s{came}"
 

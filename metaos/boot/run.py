@@ -37,6 +37,7 @@ from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chard
 from metaos.boot.usage import Meter, process_seconds
 from metaos.errors import Exit, MetaosError
 from metaos.link.image import Image, read_image
+from metaos.link.manifest import Manifest
 from metaos.match.cards import Role, roles
 from metaos.match.system import System
 
@@ -162,7 +163,7 @@ def test(
         with Qemu(qemu_command(connected, wanted, accel, serial=serial)) as vm:
             progress("waiting for the machine to boot")
             known = _patterns(patterns, _system(image, wanted.image))
-            verdicts = tuple(_verdicts(vm, wires, served, known, seed, boot_seconds))
+            verdicts = tuple(_verdicts(vm, image, wires, served, known, seed, boot_seconds))
             words = vm.stderr.strip()
         text = said.read_bytes().decode("utf-8", "replace") if said.exists() else ""
     return Result(
@@ -186,6 +187,7 @@ def _patterns(folders: Sequence[Path], system: System) -> Patterns:
 
 def _verdicts(
     vm: Qemu,
+    image: Image,
     wires: Sequence[network.Wire],
     served: Sequence[Role],
     loaded: Patterns,
@@ -226,10 +228,21 @@ def _verdicts(
             control,
             sayings=heard(*known),
             beyond=wire_of.get(role.to),
-            alive=lambda: vm.returncode is None,
+            fate=lambda: _fate(vm, image.manifest),
             boot_seconds=left,
         ):
             yield msgspec.structs.replace(verdict, card=role.card)
+
+
+def _fate(vm: Qemu, manifest: Manifest) -> str:
+    """Why nothing more is to be waited for: nothing while there is."""
+    place = manifest.symbol(manifest.next).physical
+    try:
+        words = vm.hmp(f"xp /1gx {place:#x}").split()
+    except MetaosError:
+        return "the machine ended"
+    reports = words and int(words[-1], 16) == manifest.phase("report").root
+    return "the machine reports what is wrong, on its consoles" if reports else ""
 
 
 def wires_of(

@@ -47,9 +47,9 @@ class Machine:
         return self.out.popleft()
 
 
-def verdicts(machine: Machine, alive: Callable[[], bool] = lambda: True) -> list[Verdict]:
+def verdicts(machine: Machine, fate: Callable[[], str] = lambda: "") -> list[Verdict]:
     return list(
-        examine(machine, QUESTIONS, CONTROL, alive=alive, boot_seconds=0.9, answer_seconds=0.05)
+        examine(machine, QUESTIONS, CONTROL, fate=fate, boot_seconds=0.9, answer_seconds=0.05)
     )
 
 
@@ -130,8 +130,8 @@ def test_a_machine_that_talks_nonsense_is_shown() -> None:
 
 
 def test_a_machine_that_dies_is_not_waited_for() -> None:
-    (verdict,) = verdicts(Machine(lambda *_: []), alive=lambda: False)
-    assert verdict.detail == "the machine ended"
+    (verdict,) = verdicts(Machine(lambda *_: []), fate=lambda: "it ended")
+    assert verdict.detail == "it ended" and verdict.seconds < 0.5
 
 
 def test_a_machine_that_stops_answering_ends_the_test() -> None:

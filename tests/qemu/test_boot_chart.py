@@ -17,6 +17,7 @@ from metaos.boot.chart import Chart, boot_chart
 from metaos.boot.chart_text import svg, text
 from metaos.boot.counted import counted
 from metaos.boot.run import Wanted, roles_of
+from metaos.boot.run import test as examine
 from metaos.boot.segments import Part, Position, Segment
 from metaos.boot.timed import timed
 from metaos.boot.watched import Asked, Watched, watched
@@ -146,6 +147,15 @@ def test_a_machine_that_is_refused(default_image: Made) -> None:
         pytest.raises(MetaosError, match="went to its report phase instead of steady"),
     ):
         counted(machine, asked(default_image))
+
+
+def test_a_machine_that_is_refused_is_not_waited_for(default_image: Made) -> None:
+    path, _ = default_image
+    refused = wanted(path, "-device", "rtl8139")
+    result = examine(refused, patterns=(), seed=0, boot_seconds=SECONDS, progress=lambda _: None)
+    (verdict,) = result.verdicts
+    assert "reports what is wrong" in verdict.detail and verdict.seconds < SECONDS / 2
+    assert "expected ffff:ffff, found 10ec:8139" in result.console
 
 
 @pytest.mark.parametrize("count", [True, False])
