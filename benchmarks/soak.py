@@ -30,6 +30,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.cards import probed
+from benchmarks.document import markdown, write_measured
 from benchmarks.fairness import IN_FLIGHT, PAYLOAD, End, booted
 from benchmarks.harness import fail
 from metaos import pipeline
@@ -48,6 +49,7 @@ MACHINES = {
 TICK_SECONDS, PAUSE_SECONDS = 0.010, 0.020
 """The tick of a system of 100 Hz; echoes that are not in flight are at most a pause apart."""
 LOST_SECONDS = 5.0
+SPACED = "spaced"
 _NOTE_SECONDS = 0.001
 _LATEST = 20_000
 """Notes of the host's delay that are kept: as old as an answer can be."""
@@ -175,7 +177,7 @@ def ask(ends: Sequence[End], echoes: int, *, spaced: bool, seed: int) -> list[As
 def soak(machine: str, echoes: int, batch: int, *, spaced: bool, first: int = 0) -> Soaked:
     """Ask one of MACHINES; every `batch` echoes it boots anew. `first` numbers the echoes."""
     target, arguments = MACHINES[machine]
-    way = "spaced" if spaced else f"{IN_FLIGHT} in flight"
+    way = SPACED if spaced else f"{IN_FLIGHT} in flight"
     asked: list[Asked] = []
     with tempfile.TemporaryDirectory(prefix="metaos-") as folder:
         path = Path(folder) / "x.img"
@@ -240,6 +242,24 @@ def soaked(
             yield soak(one, flood, batch, spaced=False)
 
 
+def table(results: Sequence[Soaked]) -> str:
+    """Results as Markdown."""
+    header = ("machine", "asked", "echoes", "lost", "wrong", "late", "the longest wait (ms)")
+    rows = (
+        (
+            one.machine,
+            "one by one" if one.way == SPACED else one.way,
+            f"{one.asked:,}",
+            one.lost,
+            one.wrong,
+            one.late,
+            f"{one.longest_us / 1e3:.1f}",
+        )
+        for one in results
+    )
+    return markdown(header, rows)
+
+
 def _count(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text.replace("_", "").replace(",", ""))
@@ -258,6 +278,9 @@ def main() -> None:
     parser.add_argument("--copies", type=_count(1), default=1, help="of each machine")
     parser.add_argument("--jobs", type=_count(0), default=0, help="at the same time; 0: all")
     parser.add_argument("--only", default="", help="machines whose name has this word")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table of docs/benchmarks.md"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     machines = [name for name in MACHINES if options.only in name]
@@ -276,6 +299,8 @@ def main() -> None:
         )
     except MetaosError as error:
         fail(error)
+    if options.write:
+        write_measured("soak", table(results))
     if options.json:
         print(msgspec.json.encode(results).decode())
     for one in () if options.json else results:

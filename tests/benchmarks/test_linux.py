@@ -191,10 +191,6 @@ def test_a_missed_goal_is_said(changes: dict[str, object], says: str, tmp_path: 
     assert f"| {says} |" in table([result], kernel(tmp_path))
 
 
-def test_a_card_without_dma_has_no_goal_for_an_echo() -> None:
-    assert list(unmet(other(pattern="ne2000", echo=8_000.0))) == []
-
-
 @pytest.mark.qemu
 @pytest.mark.soak
 def test_linux_answers_and_says_its_driver() -> None:

@@ -10,7 +10,16 @@ import pytest
 
 from benchmarks.fairness import PAYLOAD, End
 from benchmarks.packets import OURS, Host
-from benchmarks.soak import LOST_SECONDS, MACHINES, TICK_SECONDS, Asked, HostDelay, Soaked, soaked
+from benchmarks.soak import (
+    LOST_SECONDS,
+    MACHINES,
+    TICK_SECONDS,
+    Asked,
+    HostDelay,
+    Soaked,
+    soaked,
+    table,
+)
 from tests.model.reference import answer
 
 MAC, IP = bytes.fromhex("525400123456"), bytes([10, 0, 2, 15])
@@ -113,6 +122,14 @@ def test_a_result_with_anything_amiss_is_bad() -> None:
         )  # fmt: skip
         assert one.bad is bool(name)
     assert OURS and PAYLOAD
+
+
+def test_the_table_of_results() -> None:
+    one = Soaked(
+        machine="m", way="spaced", asked=1_000, lost=0, wrong=0, late=1, longest_us=12_340.0,
+        longest_with_host_us=0,
+    )  # fmt: skip
+    assert table([one]).splitlines()[-1] == "| m | one by one | 1,000 | 0 | 0 | 1 | 12.3 |"
 
 
 @pytest.mark.qemu
