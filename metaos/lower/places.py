@@ -204,9 +204,11 @@ def lent(
 
 def _led(work: Work) -> dict[str, tuple[str, ...]]:
     """The windows of interrupt controllers, each with the devices whose lines it leads on."""
-    bound = work.bindings.bindings if work.sleep.halt else ()
+    bound = work.bindings.bindings
     pairs = [
-        (b.device.address, router.device.address) for b in bound if (router := router_of(b, bound))
+        (b.device.address, router.device.address)
+        for b in bound
+        if b.device.address in work.sleep.wakers and (router := router_of(b, bound))
     ]
     return {
         plan.symbol(name): tuple(device for device, router in pairs if router == plan.address)

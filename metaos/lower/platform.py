@@ -18,7 +18,7 @@ from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
 from metaos.match.facts import PortsFact, WindowFact, number
-from metaos.match.routes import router_of
+from metaos.match.routes import router_of, wire_of
 from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
 from metaos.pattern.kinds import REGISTERS
@@ -51,6 +51,7 @@ def init_rows(work: Work) -> list[Row]:
     rows: list[Row] = []
     for device in work.plans:
         if device in consoles:
+            rows += _route(work, device)
             continue
         rows += _attach(work, device)
         rows += _route(work, device)
@@ -106,11 +107,10 @@ def _attach(work: Work, device: DevicePlan) -> list[Row]:
 
 def _route(work: Work, device: DevicePlan) -> list[Row]:
     """The rows by which an interrupt controller leads a device's line to the processor."""
-    mmio = device.device.mmio
-    wire = mmio.interrupt if mmio is not None and work.sleep.halt else None
-    binding = next(b for b in work.bindings.bindings if b.device.address == device.address)
-    router = router_of(binding, work.bindings.bindings)
-    if wire is None or router is None:
+    bound = work.bindings.bindings
+    binding = next(b for b in bound if b.device.address == device.address)
+    wire, router = wire_of(binding, bound), router_of(binding, bound)
+    if wire is None or router is None or device.address not in work.sleep.wakers:
         return []
     rule = next(p for p in work.plans if p.address == router.device.address)
     lines = rule.pattern.one(s.Lines)

@@ -10,7 +10,7 @@ the low four bits of their vector are ones); vol. 2A, CPUID leaf 1 (the initial 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
@@ -26,7 +26,7 @@ from metaos.match.bind import (
 )
 from metaos.match.device import Device
 from metaos.match.facts import number
-from metaos.match.routes import router_of
+from metaos.match.routes import masks_lines, router_of, wire_of
 from metaos.pattern import syntax as s
 from metaos.pattern.names import TICK_CLASS
 from metaos.pattern.patterns import Pattern
@@ -96,7 +96,7 @@ def sleep_of(bindings: Bindings) -> Sleep:
         return Sleep(False, why)
     used = level = 0
     wakers = _wakers(bindings)
-    for binding in bindings.bindings:
+    for binding in bindings.bindings if masks_lines(bindings.bindings) else ():
         interrupt = binding.pattern.one(s.Interrupt)
         on_line = interrupt is not None and interrupt.kind in ("pin", "line")
         if interrupt is not None and on_line and binding.device.address in wakers:
@@ -112,19 +112,23 @@ def _wakers(bindings: Bindings) -> frozenset[str]:
     An edge is seen where the line falls before: of two devices on one line either may hold it up.
     """
     led = [b for b in bindings.bindings if b.pattern.one(s.Interrupt) and not _unled(b, bindings)]
-    lines = Counter(n for b in led for n in _line(b))
+    on = {b.device.address: _input(b, bindings) for b in led}
+    many = Counter(on.values())
     return frozenset(
         b.device.address
         for b in led
-        if not (_does_without(b.pattern) and any(lines[n] > 1 for n in _line(b)))
+        if not (_does_without(b.pattern) and many[on[b.device.address]] > 1)
     )
 
 
-def _line(binding: Binding) -> Iterator[int]:
-    """The controllers' line that a device's interrupt is on, if it is on one."""
-    interrupt = binding.pattern.one(s.Interrupt)
+def _input(binding: Binding, bindings: Bindings) -> tuple[str, int | str]:
+    """Where a device's interrupt arrives: a global one, a line of the 8259s, or its own message."""
+    wire, interrupt = wire_of(binding, bindings.bindings), binding.pattern.one(s.Interrupt)
+    if wire is not None:
+        return "global", int(wire.line)
     if interrupt is not None and interrupt.kind in ("pin", "line"):
-        yield line_of(binding, interrupt)
+        return "line", int(line_of(binding, interrupt))
+    return "message", binding.device.address
 
 
 def _does_without(pattern: Pattern) -> bool:
@@ -203,17 +207,20 @@ def _who(binding: Binding) -> str:
 def _unled(binding: Binding, bindings: Bindings) -> str:
     """Why a device's interrupt does not reach the processor; empty if it does, or there is none."""
     interrupt, who = binding.pattern.one(s.Interrupt), _who(binding)
-    function, mmio = binding.device.function, binding.device.mmio
-    match interrupt.kind if interrupt is not None else "":
-        case "pin" if function is not None:
-            if not function.interrupt_pin or not 0 < function.interrupt_line < LINES:
-                return f"firmware has routed no interrupt line to {who}"
-        case "window":
-            if mmio is None or mmio.interrupt is None:
+    function, bound = binding.device.function, bindings.bindings
+    kind = interrupt.kind if interrupt is not None else ""
+    if kind in ("pin", "line") and masks_lines(bound):
+        routed = function is None or (
+            function.interrupt_pin and 0 < function.interrupt_line < LINES
+        )
+        return "" if kind == "line" or routed else f"firmware has routed no interrupt line to {who}"
+    match kind:
+        case "window" | "pin" | "line":
+            wire = wire_of(binding, bound)
+            if wire is None:
                 return f"the machine file says no interrupt line of {who}"
-            if router_of(binding, bindings.bindings) is None:
-                line = mmio.interrupt.line
-                return f"no interrupt controller with a rule has line {line} of {who}"
+            if router_of(binding, bound) is None:
+                return f"no interrupt controller with a rule has line {wire.line} of {who}"
         case "message" | "table":
             if not capability_at(binding.device, binding.pattern):
                 return f"{who} has no capability to send interrupts as messages"

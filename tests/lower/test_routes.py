@@ -17,8 +17,10 @@ from metaos.pattern.patterns import load
 from metaos.probe.cite import cite
 from metaos.probe.machine import Machine, Wire
 from metaos.probe.store import read_machine
+from tests.madt import override, without_8259
 
 MICROVM = read_machine(Path(__file__).parents[1] / "data" / "microvm-virtio.json")
+PC = read_machine(Path(__file__).parents[1] / "data" / "machines" / "pc-e1000.json")
 CARD = "mmio@feb02e00"
 PATTERNS = load([resources.PATTERNS])
 
@@ -113,3 +115,38 @@ def test_a_line_behind_the_last_is_refused() -> None:
     with pytest.raises(MetaosError) as refused:
         lowered(wired(Wire(line=48, edge=False, low=False)))
     assert f"{CARD} has interrupt line 48, and APIC@40 has 24 from 24 on" in refused.value.render()
+
+
+EDGE, LEVEL_LOW = 48, 1 << 15 | 1 << 13 | 32
+
+
+@pytest.mark.parametrize(
+    ("more", "index", "entry"),
+    [
+        pytest.param((), 4, EDGE, id="as an ISA interrupt is"),
+        pytest.param((override(3, 9, 0xF),), 4, EDGE, id="another's override"),
+        pytest.param((override(4, 9, 0),), 9, EDGE, id="elsewhere"),
+        pytest.param((override(4, 9, 0xF),), 9, LEVEL_LOW, id="a level, active low"),
+    ],
+)
+def test_without_an_8259_a_ports_line_is_led_on_too(
+    more: tuple[bytes, ...], index: int, entry: int
+) -> None:
+    found = lowered(without_8259(MICROVM, *more))
+    assert found.sleep.halt and "com0" in found.sleep.wakers
+    assert not found.sleep.used and controllers(found) == ["APIC@34", "APIC@40"]
+    routed = [(0, 0x11 + 2 * index), (0x10, 0), (0, 0x10 + 2 * index), (0x10, entry)]
+    assert written(found, "com0") == [("APIC@34", *pair) for pair in routed]
+
+
+def test_a_ports_line_behind_the_last_is_refused() -> None:
+    """It is led to a line that no I/O APIC has."""
+    with pytest.raises(MetaosError) as refused:
+        lowered(without_8259(MICROVM, override(4, 60)))
+    assert "com0 has interrupt line 60, and APIC@40 has 24 from 24 on" in refused.value.render()
+
+
+def test_without_an_8259_a_pin_has_no_line() -> None:
+    found = lowered(without_8259(PC))
+    assert not found.sleep.halt
+    assert found.sleep.why == "the machine file says no interrupt line of 00:03.0 (i82540em)"

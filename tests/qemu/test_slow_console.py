@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from tests.madt import without_8259
 from tests.model.reference import answer
 from tests.qemu.booted import CARD, IP, MAC, SCREEN, SERIAL, TARGET, Booted, booted
-from tests.qemu.conftest import Make, probed
+from tests.qemu.conftest import Made, Make, probed
 from tests.qemu.questions import echo
 
 pytestmark = pytest.mark.qemu
@@ -25,6 +26,10 @@ MACHINES = {
     ),
     "q35": (("-M", "q35", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
     "microvm": (("-M", "microvm", *SMALL), "virtio-net-device,mac=52:54:00:12:34:56"),
+}
+NO_8259 = {
+    "microvm": (("-M", "microvm,pic=off", *SMALL), "virtio-net-device,mac=52:54:00:12:34:56"),
+    "q35": (("-M", "q35,pic=off", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
 }
 LOOKS = 20
 
@@ -51,7 +56,28 @@ def asleep(machine: Booted) -> int:
 @pytest.mark.parametrize("name", MACHINES)
 def test_it_sleeps_until_the_port_is_free(name: str, make: Make) -> None:
     arguments, card = MACHINES[name]
-    path, image = make(probed(*arguments, "-device", card))
+    slept_through(make(probed(*arguments, "-device", card)), arguments, card)
+
+
+@pytest.mark.parametrize("name", NO_8259)
+def test_without_an_8259_an_io_apic_leads_its_line(name: str, make: Make) -> None:
+    arguments, card = NO_8259[name]
+    made = make(without_8259(probed(*arguments, "-device", card)))
+    found = {x.pattern for x in made[1].manifest.provenance.devices}
+    assert {"local_apic", "io_apic"} <= found and "pic8259" not in found
+    slept_through(made, arguments, card)
+
+
+def test_a_madt_that_says_of_a_pair_that_is_not_there(make: Make) -> None:
+    arguments, card = NO_8259["microvm"]
+    path, _ = make(probed(*arguments, "-device", card))
+    with booted(path, arguments, card=card) as machine:
+        machine.wait_for("APIC: there is no 8259 pair, though the MADT says so")
+
+
+def slept_through(made: Made, arguments: tuple[str, ...], card: str) -> None:
+    """Boot with a port that is stopped up, ask meanwhile, and let it go on."""
+    path, image = made
     shown = image.manifest.symbol("com0.banner.at").physical
     with booted(path, arguments, card=card, paused=True) as machine:
         stop_up(machine)
