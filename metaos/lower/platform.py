@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metaos.emit.target import CpuFeature
 from metaos.link.parts import Window
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
-from metaos.lower.folded import folded, numbers_in
+from metaos.lower.folded import folded, numbers_in, places_written
 from metaos.lower.known import fail
 from metaos.lower.measure import measuring
 from metaos.lower.plan import DevicePlan
@@ -197,7 +197,8 @@ def folded_guards(work: Work, init: Iterable[Row]) -> list[Row]:
 
     All else is lowered by now; `init` are the rows of the start that follows.
     """
-    words = folded(numbers_in(work, init), work.functions)
+    init = tuple(init)
+    words = folded(numbers_in(work, init), work.functions, places_written(init))
     return [row for a, some in words.items() for row in _guard(work, "folded", a, folded=some)]
 
 
