@@ -1,10 +1,7 @@
 """Which interrupt controller leads on a device's line: `router_of(binding, bound) -> Binding`.
 
-Lines and pins are led by the pair of 8259s, if the machine has it: its rule masks them. Else they
-are global system interrupts, as those of windows are everywhere.
-
-Source: ACPI 6.4 §5.2.12.5 (an ISA interrupt is the global one of its number, an edge and active
-high, where no override says else), §5.2.13 (global system interrupts).
+Lines and pins go to a controller whose rule masks them by number, if there is one. Else they are
+global system interrupts, as those of windows are everywhere. Source: ACPI 6.4 §5.2.13.
 """
 
 from __future__ import annotations
@@ -15,14 +12,13 @@ from typing import TYPE_CHECKING
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
 from metaos.pattern.spell import dotted, walk
-from metaos.probe.acpi import read_acpi
+from metaos.probe.acpi import isa_wire
 from metaos.probe.machine import Wire
 
 if TYPE_CHECKING:
     from metaos.match.bind import Binding
 
 _MASKED = "lines.masked"
-_MADT = "APIC"
 
 
 def routes(binding: Binding) -> bool:
@@ -43,19 +39,9 @@ def wire_of(binding: Binding, bound: Iterable[Binding]) -> Wire | None:
         case s.Interrupt(kind="window"):
             return mmio.interrupt if mmio is not None else None
         case s.Interrupt(kind="line", line=line) if line is not None and not masks_lines(bound):
-            return _isa(number(line, binding.device, {}), bound)
+            tables = (b.device.table for b in bound if b.device.table is not None)
+            return isa_wire(tables, number(line, binding.device, {}))
     return None
-
-
-def _isa(irq: int, bound: Iterable[Binding]) -> Wire:
-    """The global system interrupt that an ISA one is."""
-    table = next((t for b in bound if (t := b.device.table) and t.signature == _MADT), None)
-    madt = read_acpi((table,)).madt if table is not None else None
-    for change in madt.overrides if madt is not None else ():
-        if change.irq == irq:
-            edge, low = change.trigger != "level", change.polarity == "low"
-            return Wire(line=change.line, edge=edge, low=low)
-    return Wire(line=irq, edge=True, low=False)
 
 
 def router_of(binding: Binding, bound: Iterable[Binding]) -> Binding | None:

@@ -122,7 +122,7 @@ def _wakers(bindings: Bindings) -> frozenset[str]:
 
 
 def _input(binding: Binding, bindings: Bindings) -> tuple[str, int | str]:
-    """Where a device's interrupt arrives: a global one, a line of the 8259s, or its own message."""
+    """Where a device's interrupt arrives: globally, at a line by its number, or as a message."""
     wire, interrupt = wire_of(binding, bindings.bindings), binding.pattern.one(s.Interrupt)
     if wire is not None:
         return "global", int(wire.line)

@@ -34,7 +34,7 @@ from metaos.probe.acpi_tables import (
     Spcr,
     Table,
 )
-from metaos.probe.machine import AcpiTable
+from metaos.probe.machine import AcpiTable, Wire
 
 HEADER = 36
 """Bytes that every table but RSDP and FACS begins with. ACPI 6.4 §5.2.6."""
@@ -267,6 +267,20 @@ def _madt(part: _Part) -> Madt:
         overrides=tuple(overrides),
         nmis=tuple(nmis),
     )
+
+
+def isa_wire(tables: Iterable[AcpiTable], irq: int) -> Wire:
+    """The global system interrupt that the ISA interrupt `irq` is.
+
+    It has the same number, is an edge and active high where no override says else.
+    Source: ACPI 6.4 §5.2.12.4, §5.2.12.5.
+    """
+    madt = read_acpi(tables).madt
+    for change in madt.overrides if madt is not None else ():
+        if change.irq == irq:
+            edge, low = change.trigger != "level", change.polarity == "low"
+            return Wire(line=change.line, edge=edge, low=low)
+    return Wire(line=irq, edge=True, low=False)
 
 
 def madt_entries(data: bytes) -> Iterator[tuple[int, range]]:
