@@ -4,9 +4,10 @@
     stuck(Scheme(looks=False))      # the states in which a frame waits and nothing will wake
 
 The line is that of `docs/sleep.md`: a turn answers one frame, if there is one; it acknowledges the
-card's cause; it looks and interrupts itself if there is another frame; it tells the controller
-that the interrupt is served; it sleeps. Between any two of these a frame may come:
-first it lies in memory, then its cause is set, and then perhaps an interrupt is raised.
+card's cause, and waits until that has reached the card; it looks and interrupts itself if there is
+another frame; it tells the controller that the interrupt is served; it sleeps. Between any two of
+these a frame may come: first it lies in memory, then its cause is set, and then perhaps an
+interrupt is raised.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ class Scheme:
     `looks`: whether the turn looks for frames behind the first time. `last`: the cause is
     acknowledged behind the last look. `early`: the end of the interrupt comes before all else.
 
+    `posted`: the acknowledgement is a write that reaches the card later; `flushed`: the card is
+    read before the look, and that waits until the write is there.
+
     `sent`: the line is an I/O APIC's, which sends its level as a message, and no other before it is
     told of that one's end. It is told if the vector's last message was a level's. `shared`: what
     the processor sends itself has the same vector.
@@ -36,6 +40,8 @@ class Scheme:
     looks: bool = True
     last: bool = False
     early: bool = False
+    posted: bool = False
+    flushed: bool = False
     sent: bool = False
     shared: bool = False
 
@@ -45,6 +51,7 @@ class State:
     """`pc` names the next step; `held`: the controller has an interrupt for the processor.
 
     `own`: it has one of the processor's own, of another vector; `owned`: that one is served.
+    `under_way`: the acknowledgement was written, and has not reached the card.
     `remote`: the I/O APIC waits to be told; `levelled`: the vector's last message was a level's.
     """
 
@@ -53,6 +60,7 @@ class State:
     coming: int = FRAMES
     told: int = 0  # frames in memory whose cause is still to be set
     cause: bool = False
+    under_way: bool = False
     held: bool = False
     serving: bool = False
     own: bool = False
@@ -64,7 +72,8 @@ class State:
 def program(scheme: Scheme) -> list[str]:
     """The turn's steps, in order."""
     look = ["look"] if scheme.looks else []
-    steps = ["answer", *look, "acknowledge"] if scheme.last else ["answer", "acknowledge", *look]
+    forget = ["acknowledge", "flush"] if scheme.flushed else ["acknowledge"]
+    steps = ["answer", *look, *forget] if scheme.last else ["answer", *forget, *look]
     return ["end", *steps, "sleep"] if scheme.early else [*steps, "end", "sleep"]
 
 
@@ -77,6 +86,8 @@ def after(scheme: Scheme, state: State) -> Iterator[State]:
         yield replace(state, told=state.told - 1, cause=True, held=state.held or rings)
     if scheme.sent and state.cause and not state.remote:
         yield replace(state, held=True, remote=True, levelled=True)
+    if state.under_way:
+        yield replace(state, cause=False, under_way=False)
     yield from _step(scheme, state)
 
 
@@ -87,8 +98,12 @@ def _step(scheme: Scheme, state: State) -> Iterator[State]:
     match state.pc:
         case "answer":
             yield replace(state, pc=pc, ring=max(0, state.ring - 1))
+        case "acknowledge" if scheme.posted:
+            yield replace(state, pc=pc, under_way=True)
         case "acknowledge":
             yield replace(state, pc=pc, cause=False)
+        case "flush":
+            yield from () if state.under_way else (replace(state, pc=pc),)
         case "look":
             itself, apart = state.ring > 0, scheme.sent and not scheme.shared
             yield replace(

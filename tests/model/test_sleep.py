@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.model.sleep import Scheme, served, stuck
@@ -16,8 +18,9 @@ KINDS = [
 
 @pytest.mark.parametrize("scheme", KINDS)
 def test_no_interleaving_oversleeps(scheme: Scheme) -> None:
-    assert stuck(scheme) == ()
-    assert served(scheme)
+    for one in (scheme, replace(scheme, posted=True, flushed=True)):
+        assert stuck(one) == ()
+        assert served(one)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,9 @@ def test_no_interleaving_oversleeps(scheme: Scheme) -> None:
         pytest.param(Scheme(level=False, looks=False), id="no look, messages"),
         pytest.param(Scheme(level=True, last=True), id="acknowledged last, a line"),
         pytest.param(Scheme(level=False, last=True), id="acknowledged last, messages"),
+        pytest.param(Scheme(level=True, posted=True), id="posted, a line"),
+        pytest.param(Scheme(level=True, sent=True, posted=True), id="posted, an I/O APIC"),
+        pytest.param(Scheme(level=False, posted=True), id="posted, messages"),
         pytest.param(Scheme(level=True, sent=True, looks=False), id="no look, an I/O APIC"),
         pytest.param(Scheme(level=True, sent=True, shared=True), id="one vector for all"),
     ],

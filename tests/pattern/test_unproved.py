@@ -20,7 +20,7 @@ from metaos.probe.machine import Machine
 from metaos.probe.store import read_machine
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
-UNPROVED = {"i210", "rtl8168"}
+UNPROVED = {"i210", "rtl8168", "rtl8168b"}
 SAID = "00:03.0 i210: not proved on silicon: "
 
 
