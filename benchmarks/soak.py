@@ -50,7 +50,7 @@ TICK_SECONDS, PAUSE_SECONDS = 0.010, 0.020
 """The tick of a system of 100 Hz; echoes that are not in flight are at most a pause apart."""
 LOST_SECONDS = 5.0
 SPACED = "spaced"
-_NOTE_SECONDS = 0.001
+_NOTE_SECONDS, _RESCAN_SECONDS = 0.001, 0.1
 _LATEST = 20_000
 """Notes of the host's delay that are kept: as old as an answer can be."""
 
@@ -79,6 +79,8 @@ class HostDelay:
         self._tasks = [proc / str(one) / "task" for one in (pid, os.getpid())]
         self._notes: deque[tuple[float, float]] = deque(maxlen=_LATEST)
         self._threads: dict[str, int] = {}
+        self._files: list[str] = []
+        self._rescan = 0.0
 
     def note(self) -> None:
         """Remember the delay so far, once in a while."""
@@ -93,10 +95,13 @@ class HostDelay:
 
     def _so_far(self) -> float:
         """Of threads that have ended too: QEMU's workers do."""
-        for tasks in self._tasks:
-            for file in tasks.glob("*/schedstat"):
-                with contextlib.suppress(OSError):
-                    self._threads[file.parent.name] = int(file.read_text().split()[1])
+        now = time.perf_counter()
+        if now >= self._rescan:
+            self._files = [str(x) for tasks in self._tasks for x in tasks.glob("*/schedstat")]
+            self._rescan = now + _RESCAN_SECONDS
+        for file in self._files:
+            with contextlib.suppress(OSError), open(file, "rb") as stat:  # noqa: PTH123
+                self._threads[file] = int(stat.read().split()[1])
         return sum(self._threads.values()) / 1e9
 
 
