@@ -13,7 +13,7 @@ import msgspec
 from metaos.emit.target import cpu_features
 from metaos.match.serves import high_memory
 from metaos.match.untold import untold
-from metaos.probe.machine import Bar, Function, Machine, MemoryRange, Mmio
+from metaos.probe.machine import Bar, Function, Machine, MemoryRange, Wire
 
 _GUARDED = (
     "vendor", "device", "class_code", "revision", "subsystem_vendor", "subsystem_device",
@@ -67,6 +67,7 @@ def changes(a: Machine, b: Machine) -> tuple[Change, ...]:
     """
     every = (
         *_cpu(a, b), *_memory(a, b), *_functions(a, b), *_legacy(a, b), *_windows(a, b),
+        *_pins(a, b),
         *_tables(a, b), *_macs(a, b), *_learnt(a, b), *_emulator(a, b),
     )  # fmt: skip
     found: dict[Change, None] = {}
@@ -224,12 +225,20 @@ def _windows(a: Machine, b: Machine) -> Iterator[Change]:
         for fact, kind in (("kind", Kind.MODEL), ("size", Kind.MODEL), ("data", Kind.MODEL)):
             texts = (str(getattr(x, fact)) for x in pair)
             yield from _one(address, fact, kind, *texts)
-        yield from _one(address, "interrupt", Kind.PLACEMENT, *(_wire(x) for x in pair))
+        wires = (x.interrupt if x is not None else None for x in pair)
+        yield from _one(address, "interrupt", Kind.PLACEMENT, *map(_wire, wires))
         yield from _one(address, "mac", Kind.UNIT, *(m.get(address, "") for m in macs))
 
 
-def _wire(window: Mmio | None) -> str:
-    wire = window.interrupt if window is not None else None
+def _pins(a: Machine, b: Machine) -> Iterator[Change]:
+    """Where pins arrive, of the functions of which both files say it."""
+    ours, theirs = ({x.address: x.interrupt for x in m.pins} for m in (a, b))
+    for address in sorted(ours.keys() & theirs.keys()):
+        pair = ours[address], theirs[address]
+        yield from _one(address, "pin", Kind.PLACEMENT, *map(_wire, pair))
+
+
+def _wire(wire: Wire | None) -> str:
     if wire is None:
         return ""
     return f"{wire.line}, {'edge' if wire.edge else 'level'}, {'low' if wire.low else 'high'}"

@@ -20,6 +20,7 @@ from metaos.probe.machine import (
     Machine,
     Mmio,
     Unknown,
+    Wire,
 )
 
 PROCESSOR = "processor"
@@ -31,7 +32,8 @@ class Device:
     """Something of the machine that a pattern can match; one of function, legacy, table, mmio is
     set, none of a part of the platform. `cpu` is the machine's.
 
-    Of a structure in a table, `entry` are its bytes. `unknown` is what could not be read.
+    Of a structure in a table, `entry` are its bytes. `pin` is where a function's pin arrives where
+    no controller has it by its number. `unknown` is what could not be read.
     """
 
     address: str
@@ -41,6 +43,7 @@ class Device:
     table: AcpiTable | None = None
     mmio: Mmio | None = None
     entry: range | None = None
+    pin: Wire | None = None
     unknown: tuple[Unknown, ...] = ()
     cpu: Cpu | None = None
 
@@ -54,8 +57,15 @@ def devices(machine: Machine) -> tuple[Device, ...]:
     found = [Device("pci", "platform")] if machine.functions else []
     found += [x for t in _first_of_each(machine) for x in _in_table(t)]
     found += [Device(f"{x.kind}{x.index}", "legacy", legacy=x) for x in machine.legacy]
+    pins = {x.address: x.interrupt for x in machine.pins}
     found += [
-        Device(f.address, "pci", function=f, unknown=_unknown(machine, f.address))
+        Device(
+            f.address,
+            "pci",
+            function=f,
+            pin=pins.get(f.address),
+            unknown=_unknown(machine, f.address),
+        )
         for f in machine.functions
     ]
     found += [Device(x.address, "mmio", mmio=x) for x in machine.mmio]

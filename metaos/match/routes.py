@@ -36,6 +36,8 @@ def wire_of(binding: Binding, bound: Iterable[Binding]) -> Wire | None:
     """What an I/O APIC has to lead of a device; None if it is nothing, or nothing is known."""
     interrupt, mmio = binding.pattern.one(s.Interrupt), binding.device.mmio
     match interrupt:
+        case s.Interrupt(kind="pin") if not masks_lines(bound):
+            return binding.device.pin
         case s.Interrupt(kind="window"):
             return mmio.interrupt if mmio is not None else None
         case s.Interrupt(kind="line", line=line) if line is not None and not masks_lines(bound):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from metaos.probe.machine import Bar, Function, Machine, Mmio, Struct
+from metaos.probe.machine import Bar, Function, Machine, Mmio, Struct, Wire
 from metaos.told import Told
 
 _S = TypeVar("_S", bound=Struct)
@@ -25,6 +25,9 @@ def cite(machine: Machine) -> Machine:
     memory = (_cited(r, f"memory.{n}", "base", "size") for n, r in enumerate(machine.memory))
     legacy = (_cited(x, f"legacy.{x.kind}{x.index}", "port") for x in machine.legacy)
     mmio = (_mmio(x) for x in machine.mmio)
+    pins = (
+        structs.replace(x, interrupt=_wire(x.interrupt, f"pins.{x.address}")) for x in machine.pins
+    )
     learnt = (
         structs.replace(x, value=Told(x.value, (f"learnt.{x.device}.{x.name}",)))
         for x in machine.learnt
@@ -36,6 +39,7 @@ def cite(machine: Machine) -> Machine:
         legacy=tuple(legacy),
         learnt=tuple(learnt),
         mmio=tuple(mmio),
+        pins=tuple(pins),
     )
 
 
@@ -53,10 +57,12 @@ def _function(function: Function) -> Function:
 
 def _mmio(window: Mmio) -> Mmio:
     path = f"mmio.{window.address}"
-    wire = window.interrupt
-    if wire is not None:
-        wire = _cited(wire, f"{path}.interrupt", "line", "edge", "low")
+    wire = _wire(window.interrupt, path) if window.interrupt is not None else None
     return structs.replace(_cited(window, path, "base", "size"), interrupt=wire)
+
+
+def _wire(wire: Wire, path: str) -> Wire:
+    return _cited(wire, f"{path}.interrupt", "line", "edge", "low")
 
 
 def _bar(bar: Bar, path: str) -> Bar:

@@ -198,6 +198,14 @@ class Mmio(Struct, frozen=True, kw_only=True):
         return f"mmio@{self.base:x}"
 
 
+class Pin(Struct, frozen=True, kw_only=True):
+    """The global system interrupt at which the pin of the PCI function at `address` arrives."""
+
+    address: str
+    interrupt: Wire
+    origin: Origin
+
+
 class AcpiTable(Struct, frozen=True, kw_only=True):
     """One ACPI table, whole, as hex digits."""
 
@@ -251,8 +259,8 @@ class Unknown(Struct, frozen=True, kw_only=True):
 class Machine(Struct, frozen=True, kw_only=True):
     """One machine. Functions are in address order, leaves in leaf order.
 
-    What is neither here nor named in `unknown` the machine does not have. A file says `mmio`
-    only where there is one.
+    What is neither here nor named in `unknown` the machine does not have. A file says `mmio` and
+    `pins` only where there are any.
     """
 
     schema: int
@@ -266,6 +274,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     emulator: Emulator | None = None
     unknown: tuple[Unknown, ...] = ()
     mmio: tuple[Mmio, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 def domain(address: str) -> int:

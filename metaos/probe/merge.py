@@ -29,7 +29,9 @@ from metaos.probe.machine import (
     Mmio,
     Network,
     Origin,
+    Pin,
     Unknown,
+    address_order,
 )
 from metaos.probe.merge_functions import merge_functions
 
@@ -70,6 +72,7 @@ def merge(files: Sequence[tuple[str, Machine]]) -> Merged:
         networks=(),
         learnt=(),
         mmio=_mmio(sources),
+        pins=_pins(sources),
     )
     machine = msgspec.structs.replace(
         machine,
@@ -87,6 +90,12 @@ def _mmio(sources: Sequence[Source]) -> tuple[Mmio, ...]:
     """All that one of the files says, by its base."""
     found = {x.base: x for s in reversed(sources) for x in s.machine.mmio}
     return tuple(found[base] for base in sorted(found))
+
+
+def _pins(sources: Sequence[Source]) -> tuple[Pin, ...]:
+    """All that one of the files says, by the function."""
+    found = {x.address: x for s in reversed(sources) for x in s.machine.pins}
+    return tuple(found[address] for address in sorted(found, key=address_order))
 
 
 def _demand_sense(machine: Machine) -> None:

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from metaos.boot.network import as_connected
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import QEMU, Target, command, load_target
@@ -27,6 +29,7 @@ from metaos.probe.join import Named, join
 from metaos.probe.learn import LearnRow, encode
 from metaos.probe.lines import finished, parse
 from metaos.probe.machine import Emulator, Machine, Mmio, Origin
+from metaos.probe.pins import pins_of
 from metaos.probe.resources import wires
 from metaos.resources import BOOTLOADER
 
@@ -65,9 +68,10 @@ def probe_qemu(
         image = Path(folder, "discover.img")
         assemble(image, learn)
         machine = Target(target.name, "", tuple(as_connected([*target.args, *extra_args], QEMU)))
-        text, named, mmio = _boot(command(machine, image=image, accel=accel), timeout)
+        found = _boot(command(machine, image=image, accel=accel), timeout)
     emulator = Emulator(target=target.name, arguments=tuple(extra_args), origin=Origin.QEMU)
-    return join(parse(text), learn, named, emulator, mmio)
+    joined = join(parse(found.text), learn, found.named, emulator, found.mmio)
+    return msgspec.structs.replace(joined, pins=pins_of(joined.functions, found.dsdt))
 
 
 def assemble(image: Path, learn: Sequence[LearnRow] = ()) -> None:
@@ -103,10 +107,18 @@ def assemble(image: Path, learn: Sequence[LearnRow] = ()) -> None:
         raise MetaosError(f"nasm does not work: {error}") from error
 
 
-def _boot(
-    arguments: Sequence[str], timeout: float
-) -> tuple[str, dict[str, Named], tuple[Mmio, ...]]:
-    """Run the discoverer: what it printed, QEMU's names by address, and what has no bus."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the discoverer printed, QEMU's names by address, what has no bus, firmware's DSDT."""
+
+    text: str
+    named: dict[str, Named]
+    mmio: tuple[Mmio, ...]
+    dsdt: bytes
+
+
+def _boot(arguments: Sequence[str], timeout: float) -> _Found:
+    """Run the discoverer, and ask QEMU and its memory while it stands still."""
     ours, theirs = os.pipe()
     # The console is an ISA device with no place on any PCI bus and none in ACPI's tables.
     console = [
@@ -120,17 +132,19 @@ def _boot(
             theirs = -1
             text = _listen(vm, ours, timeout)
             nodes = _nodes(vm.hmp("info qtree"))
-            return text.decode("ascii", "replace"), _named(nodes), _mmio(vm, nodes, text)
+            dsdt = _dsdt(vm, text)
+            said = text.decode("ascii", "replace")
+            return _Found(said, _named(nodes), _mmio(vm, nodes, dsdt), dsdt)
     finally:
         os.close(ours)
         if theirs >= 0:
             os.close(theirs)
 
 
-def _mmio(vm: Qemu, nodes: Sequence[_Node], text: bytes) -> tuple[Mmio, ...]:
+def _mmio(vm: Qemu, nodes: Sequence[_Node], dsdt: bytes) -> tuple[Mmio, ...]:
     """What has no bus, with the interrupt lines that firmware's DSDT says."""
     alone = sorted(_alone(nodes), key=lambda pair: pair[0].window)
-    said = wires(_dsdt(vm, text)) if alone else {}
+    said = wires(dsdt)
     return tuple(
         Mmio(
             kind=node.name.replace("-", "_"),

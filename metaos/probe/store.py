@@ -29,8 +29,8 @@ _LINE = 140
 _MOST_PROBLEMS = 20
 _OLDEST = 1
 """The oldest version that can be read; what it lacks has a default."""
-_RARE = "mmio"
-"""A field that few machines have, left out where it is empty."""
+_RARE = ("mmio", "pins")
+"""Fields that not all machines have, left out where they are empty."""
 _AGAIN = "probe again: metaos probe qemu"
 
 
@@ -157,7 +157,7 @@ def _encode(value: Any, kind: Any) -> Any:
         return f"0x{value:0{digits or 1}x}"
     if isinstance(value, Struct):
         pairs = ((f, getattr(value, f.name)) for f in msgspec.structs.fields(value))
-        return {f.name: _encode(x, f.type) for f, x in pairs if x or f.name != _RARE}
+        return {f.name: _encode(x, f.type) for f, x in pairs if x or f.name not in _RARE}
     if isinstance(value, tuple):
         return [_encode(item, get_args(kind)[0]) for item in value]
     return value.value if isinstance(value, StrEnum) else value

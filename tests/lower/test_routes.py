@@ -15,7 +15,7 @@ from metaos.match.bind import bind
 from metaos.match.system import read_system
 from metaos.pattern.patterns import load
 from metaos.probe.cite import cite
-from metaos.probe.machine import Machine, Wire
+from metaos.probe.machine import Machine, Origin, Pin, Wire
 from metaos.probe.store import read_machine
 from tests.madt import override, without_8259
 
@@ -146,7 +146,21 @@ def test_a_ports_line_behind_the_last_is_refused() -> None:
     assert "com0 has interrupt line 60, and APIC@40 has 24 from 24 on" in refused.value.render()
 
 
-def test_without_an_8259_a_pin_has_no_line() -> None:
+def test_without_an_8259_a_pin_arrives_where_firmware_says() -> None:
+    told = Pin(
+        address="00:03.0", interrupt=Wire(line=22, edge=False, low=False), origin=Origin.FILE
+    )
+    machine = msgspec.structs.replace(without_8259(PC), pins=(told,))
+    found = lowered(machine)
+    (chip,) = controllers(found)
+    assert found.sleep.halt and "00:03.0" in found.sleep.wakers
+    routed = [(0, 0x11 + 2 * 22), (0x10, 0), (0, 0x10 + 2 * 22), (0x10, 1 << 15 | 32)]
+    assert written(found, "00:03.0") == [(chip, *pair) for pair in routed]
+    pair = lowered(msgspec.structs.replace(PC, pins=(told,)))
+    assert not controllers(pair) and pair.sleep.used & 1 << 11, "an 8259 has it"
+
+
+def test_without_an_8259_a_pin_of_which_nothing_is_said_polls() -> None:
     found = lowered(without_8259(PC))
     assert not found.sleep.halt
     assert found.sleep.why == "the machine file says no interrupt line of 00:03.0 (i82540em)"

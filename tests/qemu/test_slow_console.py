@@ -30,6 +30,7 @@ MACHINES = {
 NO_8259 = {
     "microvm": (("-M", "microvm,pic=off", *SMALL), "virtio-net-device,mac=52:54:00:12:34:56"),
     "q35": (("-M", "q35,pic=off", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
+    "q35, a pin": (("-M", "q35,pic=off", *SMALL), "e1000,mac=52:54:00:12:34:56"),
 }
 LOOKS = 20
 
