@@ -21,7 +21,7 @@ from metaos.match.bind import Binding, Bindings, offers
 from metaos.match.services import services_of
 from metaos.match.system import System
 from metaos.pattern import syntax as s
-from metaos.pattern.names import INTERRUPTS_CLASS, TICK_CLASS
+from metaos.pattern.names import ALARM_CLASS, INTERRUPTS_CLASS
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import walk
 from metaos.probe.machine import Learnt, Origin
@@ -83,7 +83,7 @@ def _beside(pattern: Pattern, patterns: Patterns) -> tuple[Pattern, ...]:
     """The clock that bounds the rule's waits, unless it is one itself; and beside a rule that is
     there for an image that sleeps, what wakes the processor."""
     wanted: list[type[s.Clock | s.Waker]] = [s.Clock]
-    if pattern.class_name in (INTERRUPTS_CLASS, TICK_CLASS):
+    if pattern.class_name in (INTERRUPTS_CLASS, ALARM_CLASS):
         wanted.append(s.Waker)
     known = [p for p in patterns.devices.values() if p.fakes and not p.abstract]
     missing = (kind for kind in wanted if pattern.one(kind) is None)

@@ -24,6 +24,8 @@ from metaos.link.parts import PHASES, Fill
 
 NOW = "clock.now"
 """64 bits: the clock's ticks, from `BEGUN` on, as this turn began."""
+SOONEST = "clock.soonest"
+"""64 bits: the soonest time at which something is due, as far as this turn has come."""
 EVERY = "every."
 """What the places of a device begin with that say when something is due again."""
 _BEGUN = 1 << 24
@@ -43,7 +45,8 @@ class Ticks:
     """A counter: its place, the bits that are read and those that count, and its rate.
 
     `symbol` is its window, or "" for a port. It counts up, or `down`. `scaled`: it is the
-    processor's, which is nowhere but in the processor.
+    processor's, which is nowhere but in the processor. With an `alarm` whatever is due says when at
+    SOONEST.
     """
 
     place: int
@@ -53,6 +56,7 @@ class Ticks:
     symbol: str = ""
     down: bool = False
     scaled: bool = False
+    alarm: bool = False
 
     def of(self, nanoseconds: int) -> int:
         """Ticks in a time, rounded up."""
@@ -73,12 +77,14 @@ def read(b: Builder, ticks: Ticks) -> Op:
     return b.input(b.const(ticks.place, 16), ticks.width)
 
 
-def tell_time(b: Builder, ticks: Ticks) -> None:
-    """Bring NOW up to date."""
+def tell_time(b: Builder, ticks: Ticks) -> Op:
+    """Bring NOW up to date: what it is."""
     now = b.load(64, NOW)
     shown = b.resize(read(b, ticks), 64)
     before = b.sub(b.const(0, 64), now) if ticks.down else now
-    b.store(b.add(now, ticks.since(b, shown, before)), NOW)
+    later = b.add(now, ticks.since(b, shown, before))
+    b.store(later, NOW)
+    return later
 
 
 def times_told(programs: Iterable[Program]) -> tuple[str, ...]:
@@ -102,16 +108,24 @@ class Due:
     last: Op
     holds: Op
     period: Op
+    alarm: bool = False
 
     def again(self, b: Builder, gate: Op) -> None:
-        """Where `gate` is open: a period later; what was missed meanwhile is not made up for."""
+        """Where `gate` is open: a period later; what was missed meanwhile is not made up for.
+
+        What waits for something else is looked at a period later too.
+        """
         following = b.add(self.last, self.period)
         missed = b.ule(following, self.now)
         later = b.select(missed, b.add(self.now, self.period), following)
         b.store(later, self.symbol, 0, (gate,))
+        if self.alarm:
+            at, soonest = b.select(self.holds, later, self.last), b.load(64, SOONEST)
+            b.store(b.select(b.ult(at, soonest), at, soonest), SOONEST)
 
 
 def due(b: Builder, ticks: Ticks, symbol: str, nanoseconds: int) -> Due:
     """What is to happen every so many nanoseconds, next at the time that lies at `symbol`."""
     now, last = b.load(64, NOW), b.load(64, symbol)
-    return Due(symbol, now, last, b.ule(last, now), b.const(ticks.of(nanoseconds), 64))
+    period = b.const(ticks.of(nanoseconds), 64)
+    return Due(symbol, now, last, b.ule(last, now), period, ticks.alarm)

@@ -14,6 +14,7 @@ from metaos.ir.build import Builder
 from metaos.ir.program import Program
 from metaos.link.manifest import PortRange
 from metaos.link.parts import Datum, DatumLine, Place, Trap, Window
+from metaos.lower import alarm
 from metaos.lower.claims import demand_claims, first_claims
 from metaos.lower.clock import Ticks, tell_time, times_told
 from metaos.lower.headers import Mine, StateAt
@@ -59,7 +60,15 @@ from metaos.lower.text import (
     write_report,
 )
 from metaos.lower.turn import Splice, Turn
-from metaos.lower.work import GENERATED, Work, clock_ticks, config_access, teller_of, waker_of
+from metaos.lower.work import (
+    GENERATED,
+    Work,
+    alarm_of,
+    clock_ticks,
+    config_access,
+    teller_of,
+    waker_of,
+)
 from metaos.match.bind import Binding, Bindings, is_measured
 from metaos.match.cards import Role, address_fact, carried_by, roles
 from metaos.match.sleep import WAKES, Sleep, numbers_of, sleep_of
@@ -133,6 +142,8 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     config = config_access(work)
     ticks = clock_ticks(work)
     told = measured_ticks() if is_measured(bindings.bindings) else ticks
+    if told is not None:
+        told = replace(told, alarm=alarm_of(work) is not None)
     platform_places(work)
     console_rows = [r for p in work.consoles() for r in sequence_rows(work, p, "init")]
     guard_rows = [*processor_guards(work), *function_guards(work)]
@@ -142,7 +153,7 @@ def lower(bindings: Bindings, *, telling: bool = False) -> Lowered:
     work.programs.append(program)
     work.data.append(datum)
     lines = _lines(work)
-    _steady(work, told, lines)
+    _steady(work, told, lines, ticks)
     _report(work, told)
     _tell_time(work, told, telling)
     guard_rows += folded_guards(work, rows)
@@ -311,7 +322,8 @@ def _tell(work: Work, lines: Lines, ticks: Ticks | None) -> None:
         _turn(work, device, "steady", None, Shown(TOLD, device.symbol("banner.at")), ticks)
 
 
-def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
+def _steady(work: Work, ticks: Ticks | None, lines: Lines | None, waiting: Ticks | None) -> None:
+    """`ticks` tell the time, `waiting` is the clock of init, by which the alarm was measured."""
     waker = waker_of(work)
     for device, services in card_services(work.bindings, work.carriers(), lines, ticks, waker):
         _turn(work, device, "steady", services, None, ticks)
@@ -326,6 +338,9 @@ def _steady(work: Work, ticks: Ticks | None, lines: Lines | None) -> None:
         for device in work.consoles():
             shown = Shown(banner, device.symbol("banner.at"))
             _turn(work, device, "steady", None, shown, ticks)
+    found = alarm_of(work)
+    if found is not None and ticks is not None and waiting is not None:
+        work.programs.append(alarm.set_alarm(*found, ticks, waiting))
     for device in work.controllers():
         _turn(work, device, "steady", None, None, ticks)
 
@@ -339,7 +354,9 @@ def _tell_time(work: Work, ticks: Ticks | None, telling: bool) -> None:
     for phase in times_told(work.programs) or (("steady",) if telling else ()):
         builder = Builder(device.address, phase)
         with builder.at(span):
-            tell_time(builder, ticks)
+            now = tell_time(builder, ticks)
+            if ticks.alarm and phase == "steady":
+                alarm.begin(builder, ticks, now)
         phases = [p.phase for p in work.programs]
         first = phases.index(phase) if phase in phases else len(phases)
         work.programs.insert(first, builder.finish())
@@ -403,6 +420,7 @@ def _report(work: Work, ticks: Ticks | None) -> None:
             place = Place(name, PLATFORM, size, 4, True, (), GENERATED, ("report",))
             work.places.append(place)
     work.programs.append(builder.finish())
+    ticks = replace(ticks, alarm=False) if ticks is not None else None  # it never sleeps
     for device in consoles:
         shown = Shown(REPORT, device.symbol("report.at"))
         _turn(work, device, "report", None, shown, ticks)

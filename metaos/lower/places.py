@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from metaos.ir.program import Op
 from metaos.link.manifest import PortRange
 from metaos.link.parts import PHASES, Fill, Place, Window
 from metaos.lower import measure
-from metaos.lower.clock import BEGINS, EVERY, NOW, SCALE, Ticks, times_told
+from metaos.lower.clock import BEGINS, EVERY, NOW, SCALE, SOONEST, Ticks, times_told
 from metaos.lower.initial import fills
 from metaos.lower.loops import COUNT
 from metaos.lower.plan import DevicePlan, TablePlan
@@ -131,6 +132,8 @@ def _extra_places(work: Work, device: DevicePlan, used: set[str], phases: tuple[
     at, span = device.address, found[1]
     if told:
         work.places.append(Place(NOW, at, 8, 8, True, BEGINS, span, told))
+    if SOONEST in used:
+        work.places.append(Place(SOONEST, at, 8, 8, True, (), span, ("steady",)))
     if device.pattern.one(s.Measured) is not None:
         size, phases = measure.MEASURED_SIZE, ("init", *told)
         work.places.append(Place(SCALE, at, 8, 8, True, measure.BEGINS, span, phases))
@@ -186,7 +189,8 @@ def lent(
     work: Work, ranges: tuple[PortRange, ...], ticks: Ticks | None, config: ConfigAccess | None
 ) -> dict[str, tuple[str, ...]]:
     """What of devices others use: the platform's own code the clocks and configuration space, and
-    every device what wakes the processor and what leads its interrupt there.
+    every device what wakes the processor and what leads its interrupt there, and where to say when
+    something is due.
     """
     used = {config.select, config.data} if config is not None else set()
     names: list[str] = []
@@ -199,7 +203,17 @@ def lent(
         names += [SCALE, measure.MEASURED]
     waker = waker_of(work)
     wakes = {waker.register.symbol: tuple(p.address for p in work.plans)} if waker else {}
-    return {**dict.fromkeys(names, (PLATFORM,)), **wakes, **_led(work)}
+    return {**dict.fromkeys(names, (PLATFORM,)), **wakes, **_told(work), **_led(work)}
+
+
+def _told(work: Work) -> dict[str, tuple[str, ...]]:
+    """Where it is said when something is due, with the devices that say so."""
+    says = [p for p in work.programs if any(_at(op) == SOONEST for op in p.ops)]
+    return {SOONEST: tuple(dict.fromkeys(p.device for p in says))} if says else {}
+
+
+def _at(op: Op) -> str:
+    return op.address.symbol if op.address is not None else ""
 
 
 def _led(work: Work) -> dict[str, tuple[str, ...]]:

@@ -4,8 +4,8 @@ A row writes a place or tests one: `kind` is "SPACE.ACTION", SPACE one of mem8, 
 config, port8, port16, port32, cpuid0 to cpuid3. ACTION is write, test, keep (the 32 bits found
 go where `value` says; keep8 and keep16 store fewer), put (what lies where `value` says is
 written), bit (one bit found becomes one bit there), pause (nothing is done until its `limit` is
-over) or invert (the complement of what is found is kept); of rows that repeat, see
-`metaos.lower.loops`, flip and loop; of those that measure, see `metaos.lower.measure`, edge and
+over) or timed (a pause of which is kept how many ticks of the clock it took); of rows that repeat,
+see `metaos.lower.loops`, flip and loop; of those that measure, see `metaos.lower.measure`, edge and
 measure. A test passes when `(found - value) & mask == 0`, which for a
 value within the mask is equality under the mask, and for mask 0x80000000 is "at least value". An
 `unlike` passes when a test would not.
@@ -20,7 +20,7 @@ from metaos.errors import Span
 FULL = 0xFFFF_FFFF
 SPARE = "rows.spare"
 """4 bytes that take the access of a row that has none in memory."""
-PAUSE, INVERT = "mem32.pause", "mem32.invert"
+PAUSE, TIMED = "mem32.pause", "mem32.timed"
 EDGE, MEASURE = "mem32.edge", "mem32.measure"
 """Kinds of rows that are of memory alone."""
 

@@ -11,7 +11,7 @@ from metaos.link.parts import shifted
 from metaos.lower.known import fail
 from metaos.lower.loops import joined
 from metaos.lower.plan import DevicePlan, RegisterPlan, TablePlan, Waker
-from metaos.lower.row import FULL, INVERT, PAUSE, SPARE, Cell, Row
+from metaos.lower.row import FULL, PAUSE, SPARE, TIMED, Cell, Row
 from metaos.lower.text import Texts
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
@@ -76,15 +76,22 @@ class RowLowering:
                     result += self._write(row)
                 case s.Touch(register=register) if self._given(row.given):
                     result.append(self._touch(register, row.span))
-                case s.Pause(nanoseconds=time) if self._given(row.given):
-                    limit = self._number(time)
-                    spare = Cell(0, SPARE)
-                    result.append(self._row(PAUSE, spare, Cell(0), row.span, limit=limit))
+                case s.Pause() if self._given(row.given):
+                    result.append(self._pause(row))
                 case s.Await() if self._given(row.given):
                     result.append(self._test(row, row.within))
                 case s.Expect() if self._given(row.given):
                     result.append(self._test(row, 0))
         return result
+
+    def _pause(self, row: s.Pause) -> Row:
+        limit, kept = self._number(row.nanoseconds), None
+        if row.kept is not None:
+            kept = self._part(row.kept)
+            if kept is None or kept.bits != 32 or kept.known is not None:
+                raise fail(row.kept.span, "E0464", "how long a pause was is kept in 32 bits")
+        kind, value = (TIMED, kept.place) if kept is not None else (PAUSE, Cell(0))
+        return self._row(kind, Cell(0, SPARE), value, row.span, limit=limit)
 
     def _with(self, names: Mapping[str, int], because: tuple[str, ...]) -> RowLowering:
         return RowLowering(
@@ -177,9 +184,6 @@ class RowLowering:
         bit = self._bit(row)
         if bit is not None:
             return [bit]
-        inverse = self._inverse(row)
-        if inverse is not None:
-            return [inverse]
         kept = self._part(row.target)
         field = self._table_field(row.target)
         if field is not None and self._reads_register(row.value):
@@ -199,21 +203,6 @@ class RowLowering:
             text = f"{given.bits} bits of a state are no {register.bits} bits of a register"
             raise fail(row.value.span, "E0464", text, "name as many bits as the register has")
         return [self._row(f"{space}.put", place, given.place, row.span, facts=facts)]
-
-    def _inverse(self, row: s.Write) -> Row | None:
-        """A register of 32 bits in memory becomes the complement of another; None for others."""
-        match row.value:
-            case s.Unary(operator="~", operand=source) if self._reads_register(source):
-                pass
-            case _:
-                return None
-        (read, place, space), (register, to, _) = map(self._register, (source, row.target))
-        if not space == self._register(row.target)[2] == "mem32":
-            text = "a register becomes the complement of another where both are in memory, 32 bits"
-            raise fail(row.span, "E0464", text)
-        facts = self._facts(register, row.given)
-        facts = tuple(dict.fromkeys((*read.facts, *facts)))
-        return self._row(INVERT, place, to, row.span, facts=facts)
 
     def _copy(self, row: s.Write, given: Part, to: Cell, bits: int) -> Row:
         """Bits of a state are read and kept in a table in RAM."""

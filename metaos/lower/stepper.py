@@ -19,7 +19,7 @@ from metaos.lower.clock import Ticks, read
 from metaos.lower.known import fail
 from metaos.lower.loops import COUNT
 from metaos.lower.measure import Look, measure
-from metaos.lower.row import EDGE, FULL, INVERT, MEASURE, PAUSE, SPARE, Cell, Row
+from metaos.lower.row import EDGE, FULL, MEASURE, PAUSE, SPARE, TIMED, Cell, Row
 from metaos.lower.text import FAULT, FAULT_SITE, FAULT_WORDS
 from metaos.told import facts_of
 
@@ -72,7 +72,7 @@ KINDS = (
     LOOP,
     *(f"{space}.{action}" for action in ("flip", "bit") for space in SPACES),
     PAUSE,
-    INVERT,
+    TIMED,
     EDGE,
     MEASURE,
 )
@@ -146,7 +146,7 @@ def keeping(bits: int) -> tuple[str, ...]:
 
 def _reading(space: str) -> tuple[str, ...]:
     """The kinds of rows that read a place of `space`."""
-    actions = ("test", "unlike", "bit", "loop", "keep", *(f"keep{bits}" for bits in KEPT), "invert")
+    actions = ("test", "unlike", "bit", "loop", "keep", *(f"keep{bits}" for bits in KEPT))
     return tuple(f"{space}.{action}" for action in actions)
 
 
@@ -336,7 +336,6 @@ class _Stepper:
         for bits in (*KEPT, 32):
             self.keep(found, bits)
         self.keep_bit(found)
-        self.keep_inverse(found)
         return found
 
     def keep(self, found: Op, bits: int) -> None:
@@ -347,14 +346,6 @@ class _Stepper:
             if keep is not None:
                 at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
                 b.store(b.trunc(found, bits), ABSOLUTE, 0, (at,))
-
-    def keep_inverse(self, found: Op) -> None:
-        """The complement of what is found goes to a register in memory."""
-        b, keep = self.b, self.is_kind(INVERT)
-        if keep is not None:
-            with b.at(self.span(INVERT)):
-                at = b.select(keep, b.zext(self.value, 64), b.address(SPARE))
-                b.store(b.not_(found), ABSOLUTE, 0, (at,), ordered=True)
 
     def keep_bit(self, found: Op) -> None:
         """One bit found becomes one bit of 16: the row's number plus the rounds to come."""
@@ -445,10 +436,15 @@ class _Stepper:
         since = self.ticks.since(b, now, b.load(32, LAST))
         b.store(now, LAST)
         elapsed = b.add(b.load(32, ELAPSED), since)
-        pause = self.is_kind(PAUSE)
+        pause = self.is_kind(PAUSE, TIMED)
         if pause is not None:
-            with b.at(self.span(PAUSE)):
+            with b.at(self.span(PAUSE, TIMED)):
                 passed = b.select(pause, b.ule(self.column("limit"), elapsed), passed)
+        timed = self.is_kind(TIMED)
+        if timed is not None:
+            with b.at(self.span(TIMED)):
+                at = b.select(timed, b.zext(self.value, 64), b.address(SPARE))
+                b.store(elapsed, ABSOLUTE, 0, (at,))
         waited = elapsed
         edge = self.is_kind(EDGE)
         if measures is not None and edge is not None:

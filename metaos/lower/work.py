@@ -106,6 +106,12 @@ def clock_ticks(work: Work) -> Ticks | None:
     return Ticks(register.number, register.bits, clock.bits, hertz, register.symbol, clock.down)
 
 
+def alarm_of(work: Work) -> tuple[DevicePlan, s.Alarm] | None:
+    """The device that wakes the processor when something is due, if it sleeps."""
+    found = ((x, x.pattern.one(s.Alarm)) for x in work.plans if work.sleep.halt)
+    return next(((device, alarm) for device, alarm in found if alarm is not None), None)
+
+
 def waker_of(work: Work) -> Waker | None:
     """What interrupts the processor, if it sleeps; the rule for the device says how."""
     for device in work.plans if work.sleep.halt else ():

@@ -14,16 +14,13 @@ from metaos.match.routes import router_of, routes
 from metaos.match.services import FRAME, services_of
 from metaos.match.system import System
 from metaos.pattern import syntax as s
-from metaos.pattern.names import TICK_CLASS
+from metaos.pattern.names import ALARM_CLASS
 from metaos.pattern.patterns import Pattern, Patterns
 from metaos.pattern.spell import dotted, walk
 from metaos.probe.machine import (
     Machine,
     unknown_fact,
 )
-
-TICK = "tick"
-"""The part of the platform that interrupts again and again; it is asked for where it is needed."""
 
 LINK = "system.link"
 """What the rules of cards call that a service wants to know if the link is up."""
@@ -111,14 +108,14 @@ def bind_all(machine: Machine, patterns: Patterns, system: System) -> Bindings:
     carried = any(x.over == FRAME for x in services)
     results = _one_clock([_bind_one(device, patterns) for device in devices(machine)])
     results = [_wanted(result, carried) for result in results]
-    results, ticks, counters = _apart(results)
+    results, alarms, counters = _apart(results)
     results = _asked(results, awake=system.idle == "poll")
     bound = tuple(r for r in results if isinstance(r, Binding))
     if periods(bound, services):
         if system.idle != "poll":
-            bound = _with_tick(bound, ticks, patterns)
-        if clock_of(bound) is not None:
-            bound = (*bound, *counters)
+            bound += alarms[:1]  # started behind the clock and the interrupt controllers
+        if any(clock_in(b.pattern) is not None for b in bound):
+            bound += counters
     unmatched = tuple(
         r for r in results if isinstance(r, Unmatched) and r.device.function is not None
     )
@@ -145,11 +142,6 @@ def _names(node: object, name: str) -> bool:
     return any(isinstance(x, s.Member) and dotted(x) == name for x in walk(node))
 
 
-def clock_of(bound: Iterable[Binding]) -> s.Clock | None:
-    """The counter that bounds every wait of the start, and that tells the time if no other does."""
-    return next((c for b in bound if (c := clock_in(b.pattern)) is not None), None)
-
-
 def is_measured(bound: Iterable[Binding]) -> bool:
     """Whether the processor's counter tells the time, and another clock how fast it counts."""
     return any(b.pattern.one(s.Measured) is not None for b in bound)
@@ -158,36 +150,11 @@ def is_measured(bound: Iterable[Binding]) -> bool:
 def _apart(
     results: list[Binding | Unmatched],
 ) -> tuple[list[Binding | Unmatched], tuple[Binding, ...], tuple[Binding, ...]]:
-    """What can tick, and the processor's counter: they are there only where they are needed."""
+    """Alarms, and the processor's counter: they are there only where they are needed."""
     bound = [r for r in results if isinstance(r, Binding)]
-    ticks = tuple(b for b in bound if b.pattern.class_name == TICK_CLASS)
+    alarms = tuple(b for b in bound if b.pattern.class_name == ALARM_CLASS)
     counters = tuple(b for b in bound if is_measured([b]))
-    return [r for r in results if r not in (*ticks, *counters)], ticks, counters
-
-
-def _with_tick(
-    bound: tuple[Binding, ...], ticks: tuple[Binding, ...], patterns: Patterns
-) -> tuple[Binding, ...]:
-    """With what wakes an image that sleeps until something is due; without a rule it cannot sleep.
-
-    That is the platform's, unless the clock has its ports; else a device that can tick, which is
-    started last, when clock and interrupt controllers are.
-    """
-    platform = _bind_one(Device(TICK, "platform"), patterns)
-    taken = {port for b in bound if clock_in(b.pattern) is not None for port in _ports(b.pattern)}
-    if isinstance(platform, Binding) and not taken & _ports(platform.pattern):
-        return platform, *bound
-    return (*bound, *ticks[:1])
-
-
-def _ports(pattern: Pattern) -> set[int]:
-    """The ports that a rule names by numbers."""
-    return {
-        block.at.value + register.offset
-        for block in pattern.of(s.Registers)
-        if block.space == "port" and isinstance(block.at, s.Number)
-        for register in block.registers
-    }
+    return [r for r in results if r not in (*alarms, *counters)], alarms, counters
 
 
 def _wanted(result: Binding | Unmatched, carried: bool) -> Binding | Unmatched:

@@ -14,21 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaos.errors import MetaosError
-from metaos.match.bind import (
-    LINK,
-    Binding,
-    Bindings,
-    clock_of,
-    is_measured,
-    link_asked,
-    offers,
-    periods,
-)
+from metaos.match.bind import LINK, Binding, Bindings, link_asked, offers, periods
 from metaos.match.device import Device
 from metaos.match.facts import number
 from metaos.match.routes import masks_lines, router_of, wire_of
 from metaos.pattern import syntax as s
-from metaos.pattern.names import TICK_CLASS
+from metaos.pattern.names import ALARM_CLASS
 from metaos.pattern.patterns import Pattern
 from metaos.pattern.spell import dotted, walk
 
@@ -47,7 +38,6 @@ AWAKE: Mapping[str, int] = {
     "system.halt": 0,
     "system.hears": 0,
     LINK: 0,
-    "every.shortest": 0,
     "interrupt.address": _MESSAGES,
     "interrupt.data": MESSAGE,
     "interrupt.lines": LINE_0,
@@ -156,23 +146,9 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
         **AWAKE,
         "system.halt": int(sleep.halt),
         LINK: int(link_asked(bindings.services)),
-        "every.shortest": _shortest(bindings),
         "interrupt.address": _MESSAGES | processor << 12,
         "interrupt.processor": processor,
     }
-
-
-def _shortest(bindings: Bindings) -> int:
-    """How often the image must wake, in nanoseconds; 0 if it need not.
-
-    The clock has to be read twice in each of its wraps; the processor's counter has none.
-    """
-    found = periods(bindings.bindings, bindings.services)
-    if is_measured(bindings.bindings):
-        return min(found, default=0)
-    clock = clock_of(bindings.bindings)
-    wrap = (10**9 << clock.bits) // clock.hertz if clock is not None and clock.hertz else 0
-    return min((*found, wrap // 2) if wrap else found) if found else 0
 
 
 def capability_at(device: Device, pattern: Pattern) -> int:
@@ -188,9 +164,9 @@ def _obstacle(bindings: Bindings) -> str:
     """Why the processor could sleep for ever; empty if it could not."""
     if not any(b.pattern.one(s.Waker) for b in bindings.bindings):
         return "no rule says how its processor is interrupted"
-    ticks = any(b.pattern.class_name == TICK_CLASS for b in bindings.bindings)
-    if not ticks and periods(bindings.bindings, bindings.services):
-        return "'every' asks for the time, and nothing ticks"
+    alarm = any(b.pattern.class_name == ALARM_CLASS for b in bindings.bindings)
+    if not alarm and periods(bindings.bindings, bindings.services):
+        return "'every' asks for the time, and no rule says how it is woken when that has come"
     for binding in bindings.bindings:
         if offers(binding.pattern) and binding.pattern.one(s.Interrupt) is None:
             return f"the rule for {_who(binding)} has no 'interrupt'"

@@ -57,8 +57,8 @@ CONTRACTS: Mapping[str, Mapping[str, Present]] = {
         "take text": lambda p: bool(_steps(p, s.Take)),
         "advance text": lambda p: bool(_steps(p, s.Advance)),
     },
-    "tick": {"interrupt": lambda p: bool(p.of(s.Interrupt))},
     "clock": {"clock": lambda p: bool(p.of(s.Clock) or p.of(s.Measured))},
+    "alarm": {"alarm": lambda p: bool(p.of(s.Alarm))},
     "config": {
         "access config": lambda p: bool(p.of(s.Access)),
         "guard present": _guards("present"),
@@ -78,6 +78,7 @@ BELONGS: Mapping[type, tuple[str, str]] = {
     s.Access: ("config", "access config"),
     s.Guard: ("config", "guard"),
     s.Waker: ("interrupts", "wake"),
+    s.Alarm: ("alarm", "alarm"),
     s.Lines: ("interrupts", "lines"),
 }
 """What only devices of one class may say."""

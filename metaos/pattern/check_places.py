@@ -113,6 +113,8 @@ def _sequences(scope: s.Device | s.Part) -> Iterator[Place]:
                 yield "interrupt", item.span
             case s.Waker():
                 yield "wake", item.span
+            case s.Alarm():
+                yield "alarm", item.span
             case s.Lines():
                 yield "lines", item.span
 

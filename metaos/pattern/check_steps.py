@@ -52,6 +52,8 @@ class Flow(Accesses):
             self.register(waker.register, "the processor is woken by a register")
             if isinstance(kind, k.Reg):
                 self.written(kind, waker.register, waker.value, True)
+        for alarm in self.pattern.of(s.Alarm):
+            self.alarm(alarm)
         for interrupt in self.pattern.of(s.Interrupt):
             if interrupt.line is not None:
                 self.typer.built(interrupt.line)
@@ -64,6 +66,15 @@ class Flow(Accesses):
         turn = self.pattern.one(s.Turn)
         if turn is not None:
             self.turn(turn, after_init)
+
+    def alarm(self, alarm: s.Alarm) -> None:
+        """A register is written in every turn; what it and the clock have counted has 32 bits."""
+        kind = self.typer.kind(alarm.register, use=False)
+        self.register(alarm.register, "an alarm is set by a register")
+        if isinstance(kind, k.Reg):
+            self.writable(kind, alarm.register)
+        for number in (alarm.counted, alarm.passed):
+            self.typer.fits(number, 32, spell(alarm.register))
 
     def start(self, pages: Pages) -> None:
         self.pages, self.guarded, self.popped = pages, False, {}
@@ -98,15 +109,23 @@ class Flow(Accesses):
                     self.test(row)
                 case s.Touch():
                     self.touch(row)
-                case s.Pause(nanoseconds=time):
-                    self.typer.given(row.given)
-                    self.typer.built(time)
+                case s.Pause():
+                    self.pause(row)
                 case s.Each():
                     self.each(row)
                 case s.Repeat():
                     self.repeat(row)
                 case s.Given(condition=condition):
                     self.given(condition, row, self.rows)
+
+    def pause(self, row: s.Pause) -> None:
+        self.typer.given(row.given)
+        self.typer.built(row.nanoseconds)
+        kind = self.typer.kind(row.kept, use=False) if row.kept is not None else k.UNKNOWN
+        is_state = isinstance(kind, k.Var) and kind.node.bits == 32 and not kind.node.count
+        if row.kept is not None and not is_state and kind is not k.UNKNOWN:
+            text = f"a pause is kept in a state of 32 bits, given '{spell(row.kept)}'"
+            self.typer.say("E0206", text, row.kept.span)
 
     def each(self, row: s.Each) -> None:
         members = k.LISTS.get(row.name)

@@ -166,9 +166,6 @@ SYSTEM = Names("system", {"halt": fact(1), "hears": fact(1), "link": fact(1)})
 """What the system file says: whether the processor sleeps between two turns, whether a service
 of this card wants all frames of its wire, and whether one asks for the link."""
 
-EVERY = Names("every", {"shortest": fact(64)})
-"""The shortest period of what the image does every so often, in nanoseconds."""
-
 INTERRUPT = Names(
     "interrupt",
     {

@@ -14,8 +14,8 @@ CONFIG_CLASS = "config"
 
 ENTRIES = ("APIC",)
 """ACPI tables in which each structure is a device that a match may name."""
-TICK_CLASS = "tick"
-"""The class whose devices are told how often they are needed."""
+ALARM_CLASS = "alarm"
+"""The class whose devices interrupt when something is due."""
 INTERRUPTS_CLASS = "interrupts"
 """The class whose devices know which lines are used."""
 
@@ -66,8 +66,6 @@ def _given(pattern: Pattern) -> Mapping[str, k.Kind]:
         found |= {"function": k.FUNCTION, "bars": k.ANY_BAR, "message": k.MESSAGE}
     if pattern.class_name == INTERRUPTS_CLASS:
         found |= {"lines": k.LINES, "line": k.LINE}
-    if pattern.class_name == TICK_CLASS:
-        found["every"] = k.EVERY
     return found
 
 

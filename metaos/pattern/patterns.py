@@ -288,7 +288,7 @@ def identity(item: s.Item) -> object:
     """
     if isinstance(item, s.Clock | s.Measured):
         return s.Clock
-    if isinstance(item, s.Turn | s.Access | s.Interrupt | s.Waker | s.Lines | s.Unproved):
+    if isinstance(item, s.Turn | s.Access | s.Interrupt | s.Waker | s.Alarm | s.Lines | s.Unproved):
         return type(item)
     name = getattr(item, "name", None)
     if isinstance(item, s.Trial):

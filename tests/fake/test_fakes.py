@@ -31,7 +31,7 @@ from tests.model.frames import frames
 
 pytestmark = pytest.mark.long
 
-UNTESTED = {"pci_config1", "pit8254_tick"}
+UNTESTED = {"pci_config1"}
 """Devices whose patterns have no fake or no example yet."""
 QUICK = (
     "uart16550",

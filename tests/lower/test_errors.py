@@ -227,7 +227,7 @@ FAULTS = [
     row("E0464", "8 bits of a state are no 32 bits of a register", "R <- big"),
     row("E0464", "one bit of a register is kept in one bit of a state", "big[7] <- P.BIT"),
     row("E0464", "8 bits of a state are no 16 bits of a field", "t[0].n <- big"),
-    row("E0464", "the complement of another where both are in memory, 32 bits", "P <- ~R"),
+    row("E0464", "how long a pause was is kept in 32 bits", "pause 1 ns -> big"),
     row("E0465", "a row tests 'register == value'", 'expect R < 1 else "x"'),
     row("E0414", "no field 'x'", 'expect R.x == 1 else "y"'),
     row("E0414", "no field 'x'", "R <- { x = 1 }"),

@@ -15,7 +15,7 @@ from metaos.ir.program import Program
 from metaos.link.parts import Datum
 from metaos.lower.clock import Ticks
 from metaos.lower.loops import COUNT, MAX_FLIPS, joined
-from metaos.lower.row import EDGE, FULL, INVERT, MEASURE, PAUSE, SPARE, Cell, Row
+from metaos.lower.row import EDGE, FULL, MEASURE, PAUSE, SPARE, TIMED, Cell, Row
 from metaos.lower.stepper import (
     CURSOR,
     ELAPSED,
@@ -147,7 +147,7 @@ def width_of(kind: str) -> int:
 
 
 def random_row(source: random.Random, site: int) -> Row:
-    others = (LOOP, PAUSE, INVERT, EDGE, MEASURE)  # each has tests of its own
+    others = (LOOP, PAUSE, TIMED, EDGE, MEASURE)  # each has tests of its own
     kind = source.choice([k for k in KINDS if not k.startswith("cpuid") and k not in others])
     space, action = kind.split(".")
     bits = width_of(kind)
@@ -416,13 +416,19 @@ def test_a_pause_lasts_as_long_as_it_says(milliseconds: int, start: int, first: 
     assert to == "wipe" and passed >= 2 * limit
 
 
-def test_a_register_becomes_the_complement_of_another() -> None:
-    world = World(window={4: 0x0000_1234, 12: 7})
-    one = Row(INVERT, Cell(4, "window"), Cell(12, "window"), 0, 0, 0, "dev", HERE)
-    phase = Phase((row("mem32.write", 0, 5), one, row("mem32.write", 8, 2)), world)
-    assert [phase.turn() for _ in range(3)] == ["init", "init", "wipe"]
-    assert world.window == {0: 5, 4: 0x1234, 8: 2, 12: 0xFFFF_EDCB}
-    assert len(world.log) == 4
+@pytest.mark.parametrize("before", [0, 1], ids=["behind a write", "behind a pause"])
+def test_a_pause_may_keep_how_long_it_was(before: int) -> None:
+    """In ticks of the clock, from the row before it on; it may be longer than it had to be."""
+    world = World(time=0xFFFFF0)
+    timed = Row(TIMED, Cell(0, SPARE), Cell(8, "state"), 0, 1_000_000, 0, "dev", HERE)
+    first = (row("mem32.write", 4, 1), pausing(1))[: before + 1]
+    phase = Phase((*first, timed, pausing(1), row("mem32.write", 8, 2)), world)
+    kept = [0]
+    while phase.turn() == "init":
+        world.time = world.time + 777 & (1 << TIMER.bits) - 1
+        kept += [phase.state.read(8, 32)]
+    assert sorted(set(kept)) == [777 * n for n in range(6)] and kept[-1] == 5 * 777
+    assert phase.state.read(0, 64) == 0
 
 
 @pytest.mark.parametrize("first", [False, True])

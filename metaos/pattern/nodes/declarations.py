@@ -85,6 +85,9 @@ class DeclarationNodes(LocatedNodes):
     def waker(self, meta: Any, c: list[Any]) -> s.Waker:
         return s.Waker(c[0], c[1], self.span(meta))
 
+    def alarm(self, meta: Any, c: list[Any]) -> s.Alarm:
+        return s.Alarm(c[0], c[1], c[2], self.span(meta))
+
     def lines(self, meta: Any, c: list[Any]) -> s.Lines:
         return s.Lines(c[0], c[1], self.span(meta))
 

@@ -40,7 +40,7 @@ class StepNodes(LocatedNodes):
         return s.Touch(c[0], c[1], self.span(meta))
 
     def pause(self, meta: Any, c: list[Any]) -> s.Row:
-        return s.Pause(c[0], c[1], self.span(meta))
+        return s.Pause(c[0], c[1], c[2], self.span(meta))
 
     def when(self, meta: Any, c: list[Any]) -> s.Step:
         return s.When(c[0], tuple(c[1:]), self.span(meta))

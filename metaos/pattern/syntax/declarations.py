@@ -227,8 +227,7 @@ class Interrupt:
 
     `kind`: pin (the probed line of a PCI function's INTx), message (MSI), table (MSI-X, which the
     rule itself fills), window (the line that firmware's tables say of a window that no bus
-    announces), own (the processor's own) or line (number `line` of the interrupt controllers, by
-    edges).
+    announces) or line (number `line` of the interrupt controllers, by edges).
     """
 
     kind: str
@@ -242,6 +241,17 @@ class Waker:
 
     register: Expr
     value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What is written to `register` is counted down to an interrupt, `counted` in the time in which
+    the clock counted `passed`."""
+
+    register: Expr
+    counted: Expr
+    passed: Expr
     span: Span
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from metaos.errors import Span
 from metaos.pattern.syntax.declarations import (
     Access,
+    Alarm,
     Because,
     Clock,
     Demand,
@@ -42,7 +43,8 @@ class Part:
 
 Item = (
     Match | Fact | Learn | Demand | Registers | Layout | Table | State | Sequence | Turn | Clock
-    | Measured | Access | Guard | Interrupt | Waker | Lines | Part | Use | Because | Fake | Trial
+    | Measured | Access | Guard | Interrupt | Waker | Alarm | Lines | Part | Use | Because | Fake
+    | Trial
     | Unproved
 )  # fmt: skip
 

@@ -196,9 +196,11 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The next row is done so many nanoseconds later."""
+    """The next row is done so many nanoseconds later; a state may keep how many ticks of the clock
+    that took."""
 
     nanoseconds: Expr
+    kept: Expr | None
     given: Expr | None
     span: Span
 
