@@ -62,6 +62,7 @@ def build(
     """
     _demand_one_source(source)
     from metaos import pipeline, tools
+    from metaos.files import BOOT_IMAGE, demand_replaceable
     from metaos.link.image import write_image
     from metaos.verify.audit import measure, render
 
@@ -69,6 +70,8 @@ def build(
         tools.demand_locked(tools.lock_file())
     wanted = system_of(system)
     folders = pattern_folders(patterns)
+    if output is not None and dump is None:
+        demand_replaceable(output, BOOT_IMAGE)
     machine = machine_of(source, system, patterns, progress)
     if dump is not None:
         console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))

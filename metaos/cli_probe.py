@@ -28,6 +28,7 @@ from metaos.cli_options import (
     qemu_arguments,
 )
 from metaos.errors import Exit, MetaosError, Problem
+from metaos.files import MACHINE_FILE, demand_replaceable
 from metaos.probe.machine import Machine
 
 MOST_WARNINGS = 10
@@ -63,6 +64,7 @@ def qemu(
 ) -> None:
     """A QEMU machine: a boot image runs on it and reads it; or one that runs, over QMP."""
     say = progress(quiet)
+    demand_replaceable(output, MACHINE_FILE)
     if qmp is not None:
         if target is not None or ctx.obj is not None:
             raise MetaosError(

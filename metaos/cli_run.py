@@ -120,9 +120,11 @@ def boot_chart(
 ) -> None:
     """Boot an image twice, and say what its start costs, part by part."""
     from metaos.boot import chart, chart_text
-    from metaos.files import replace_text
+    from metaos.files import SVG, demand_replaceable, replace_text
     from metaos.pattern.patterns import load
 
+    if svg is not None:
+        demand_replaceable(svg, SVG)
     wanted = _wired(ctx, image, accel, target)
     made = chart.boot_chart(
         wanted,

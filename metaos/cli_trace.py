@@ -23,7 +23,7 @@ def trace(
     json: bool,
 ) -> None:
     """Follow an image's code, and print what it did or write it as a page."""
-    from metaos.files import replace_text
+    from metaos.files import HTML, demand_replaceable, replace_text
     from metaos.link.image import read_image
     from metaos.pipeline import remake
     from metaos.probe.store import read_machine
@@ -33,6 +33,8 @@ def trace(
     from metaos.trace.trace import trace as follow
     from metaos.verify.form import check_form
 
+    if html is not None:
+        demand_replaceable(html, HTML)
     if machine is None and not MACHINE.exists():
         raise MetaosError(
             "no machine file: the image holds code, and no intermediate form of it",

@@ -5,9 +5,54 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from metaos.errors import MetaosError
+from metaos.errors import Exit, MetaosError
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How files of a kind are recognised: one of `signs` at byte `at`, from the end if negative.
+
+    Space before a sign at the beginning is passed over.
+    """
+
+    name: str
+    signs: tuple[bytes, ...]
+    at: int = 0
+
+
+MACHINE_FILE = Form("a machine file", (b"{",))
+BOOT_IMAGE = Form("a boot image", (b"\x55\xaa",), 510)
+SVG = Form("a drawing", (b"<svg", b"<?xml"))
+HTML = Form("a page", (b"<!doctype html", b"<!DOCTYPE html", b"<html"))
+PCAP = Form("a capture of frames", (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4"))
+
+
+def demand_replaceable(path: Path, form: Form) -> None:
+    """What stands at `path`, if anything does, is of the kind that is to be written there.
+
+    An empty file is of every kind; what cannot be read is said when it is written.
+
+    Raises:
+        MetaosError: it is another file, which would be lost.
+    """
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+        if not size:
+            return
+        with path.open("rb") as file:
+            file.seek(form.at if form.at >= 0 else max(size + form.at, 0))
+            found = file.read(64)
+    except OSError:
+        return
+    if not (found if form.at else found.lstrip()).startswith(form.signs):
+        raise MetaosError(
+            f"{path} is there, and is not {form.name}: it would be lost",
+            hint="write another file, or remove this one first",
+            exit_code=Exit.USAGE,
+        )
 
 
 def replace_text(path: Path, text: str) -> None:

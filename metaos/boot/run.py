@@ -36,6 +36,7 @@ from metaos.boot.qemu import Qemu
 from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chardevs
 from metaos.boot.usage import Meter, process_seconds
 from metaos.errors import Exit, MetaosError
+from metaos.files import PCAP, demand_replaceable
 from metaos.link.image import Image, read_image
 from metaos.link.manifest import Manifest
 from metaos.match.cards import Role, roles
@@ -378,6 +379,7 @@ def _connected(wanted: Wanted, arguments: Sequence[str], backend: str) -> list[s
 
 
 def _create(path: Path) -> None:
+    demand_replaceable(path, PCAP)
     try:
         path.open("wb").close()
     except OSError as error:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from metaos.errors import Exit, MetaosError, Problem
+from metaos.files import BOOT_IMAGE, demand_replaceable
 from metaos.probe.dumped import read_dump
 from metaos.probe.log import read_log
 from metaos.probe.machine import Machine
@@ -30,6 +31,7 @@ def write_discoverer(path: Path) -> None:
             hint=f"write a file, and copy that: dd if=discover.img of={path} bs=4M conv=fsync",
             exit_code=Exit.USAGE,
         )
+    demand_replaceable(path, BOOT_IMAGE)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             image = Path(folder, "discover.img")

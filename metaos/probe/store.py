@@ -20,7 +20,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from metaos.errors import MetaosError, Problem, Span, did_you_mean
-from metaos.files import replace_text
+from metaos.files import MACHINE_FILE, demand_replaceable, replace_text
 from metaos.probe.check import check
 from metaos.probe.machine import SCHEMA, Machine, Struct
 from metaos.probe.places import place
@@ -98,8 +98,9 @@ def write_machine(machine: Machine, path: Path) -> None:
     """Write a machine file, whole or not at all.
 
     Raises:
-        MetaosError: the path cannot be written.
+        MetaosError: the path cannot be written, or holds another file.
     """
+    demand_replaceable(path, MACHINE_FILE)
     replace_text(path, format_machine(machine))
 
 
