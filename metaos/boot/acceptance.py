@@ -141,7 +141,7 @@ def examine(
             return
         start = time.monotonic()
         peer.send(question.sent)
-        frames, trouble = _until(peer, control(number), fate, answer_seconds)
+        frames, trouble = _until(peer, control(number), fate, answer_seconds, question)
         expected = "an answer" if question.answers else "silence"
         if question.onward is None:
             detail = trouble or _compare(question, frames)
@@ -188,10 +188,19 @@ def _wake(peer: Peer, control: Control, fate: Callable[[], str], seconds: float)
 
 
 def _until(
-    peer: Peer, control: Question, fate: Callable[[], str], seconds: float
+    peer: Peer,
+    control: Question,
+    fate: Callable[[], str],
+    seconds: float,
+    question: Question | None = None,
 ) -> tuple[list[bytes], str]:
-    """Ask `control`; the frames that come before its answer, and what is wrong, if anything."""
+    """Ask `control`; the frames that come before its answer, and what is wrong, if anything.
+
+    A control without a payload can be the very frame that was asked as `question`: the first
+    right answer is that one's then.
+    """
     frames: list[bytes] = []
+    twice = question is not None and question.sent == control.sent
     end = time.monotonic() + seconds
     sent = peer.send(control.sent)
     while not (over := fate()) and (left := end - time.monotonic()) > 0:
@@ -200,7 +209,7 @@ def _until(
         frame = peer.receive(min(left, _POLL_SECONDS))
         if frame is None:
             continue
-        if not judge(control, frame):
+        if not judge(control, frame) and (frames or not twice):
             return frames, ""
         frames.append(frame)
     if over:

@@ -89,6 +89,30 @@ def test_late_answers_to_knocks_are_no_fault() -> None:
     assert all(v.passed for v in verdicts(machine))
 
 
+def test_a_control_may_be_the_question_itself() -> None:
+    questions, control = plan(("arp",), PATTERNS.services, PATTERNS.layouts, GIVEN, seed=0)
+    assert control(3).sent in {q.sent for q in questions}
+
+    def found(fault: Callable[[Question | None, list[bytes]], list[bytes]]) -> list[Verdict]:
+        machine = Machine(fault)
+        machine.known = {q.sent: q for q in questions}
+        return list(
+            examine(machine, questions, control, fate=str, boot_seconds=0.9, answer_seconds=0.05)
+        )
+
+    assert all(v.passed for v in found(lambda _, right: right))
+    wrong = found(lambda _, right: [f[:-20] + b"!" * 20 for f in right])
+    assert not any(v.passed for v in wrong)
+    count = 0
+
+    def once(_: Question | None, right: list[bytes]) -> list[bytes]:
+        nonlocal count
+        count += bool(right)
+        return right if count != 4 else []
+
+    assert not all(v.passed for v in found(once))
+
+
 def test_one_wrong_bit_fails() -> None:
     def flip(question: Question | None, right: list[bytes]) -> list[bytes]:
         return [f[:-1] + bytes([f[-1] ^ 1]) for f in right] if question else right
