@@ -49,8 +49,8 @@ def counted(machine: Watched, asked: Asked) -> tuple[Part, ...]:
     turns = list(_turns(machine))
     last = turns[-1].position
     parts = [
-        Part(Segment(kind=FIRMWARE, instructions=began), frozenset()),
-        Part(Segment(kind=LOADER, instructions=turns[0].count - began), frozenset()),
+        Part(Segment(kind=FIRMWARE, instructions=began, exact=False), frozenset()),
+        Part(Segment(kind=LOADER, instructions=turns[0].count - began, exact=False), frozenset()),
         *_grouped(machine, turns),
     ]
     done = _count(machine)

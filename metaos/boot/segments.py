@@ -18,9 +18,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind` is firmware, loader, guard, init, wait, wipe, steady (its first turn) or answer (the
     first, to a question asked again and again). `device` is whose rows it did, `file` and `line`
-    say which row waited. `instructions` are exact unless `exact` is False: of the answer, and of a
-    long wait, in which what came right after it may be. `seconds` are None for
-    what was over too quickly to be seen: its time is in the one before.
+    say which row waited. `instructions` are exact unless `exact` is False: where firmware waits for
+    a disk, of the answer, and of a long wait, in which what came right after it may be. `seconds`
+    are None for what was over too quickly to be seen: its time is in the one before.
     """
 
     kind: str

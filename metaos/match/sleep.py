@@ -170,10 +170,19 @@ def _obstacle(bindings: Bindings) -> str:
     for binding in bindings.bindings:
         if offers(binding.pattern) and binding.pattern.one(s.Interrupt) is None:
             return f"the rule for {_who(binding)} has no 'interrupt'"
+        if _forgets(binding.pattern):
+            return f"the rule for {_who(binding)} takes text and has no 'wake when'"
         why = "" if _does_without(binding.pattern) else _unled(binding, bindings)
         if why:
             return why
     return ""
+
+
+def _forgets(pattern: Pattern) -> bool:
+    """Whether a rule shows a character and has nothing by which the next turn comes."""
+    steps = list(walk(tuple(pattern.of(s.Turn))))
+    takes = any(isinstance(x, s.Take) for x in steps)
+    return takes and not any(isinstance(x, s.Wake) for x in steps)
 
 
 def _who(binding: Binding) -> str:

@@ -49,7 +49,7 @@ class Machine:
 
 def verdicts(machine: Machine, fate: Callable[[], str] = lambda: "") -> list[Verdict]:
     return list(
-        examine(machine, QUESTIONS, CONTROL, fate=fate, boot_seconds=0.9, answer_seconds=0.05)
+        examine(machine, QUESTIONS, CONTROL, fate=fate, boot_seconds=0.9, answer_seconds=0.5)
     )
 
 
@@ -97,7 +97,7 @@ def test_a_control_may_be_the_question_itself() -> None:
         machine = Machine(fault)
         machine.known = {q.sent: q for q in questions}
         return list(
-            examine(machine, questions, control, fate=str, boot_seconds=0.9, answer_seconds=0.05)
+            examine(machine, questions, control, fate=str, boot_seconds=0.9, answer_seconds=0.5)
         )
 
     assert all(v.passed for v in found(lambda _, right: right))

@@ -6,16 +6,20 @@ import msgspec
 import pytest
 
 from metaos import resources
+from metaos.errors import MetaosError, Source
 from metaos.lower.lower import lower
 from metaos.match.bind import Bindings, bind
 from metaos.match.sleep import sleep_of
 from metaos.match.system import System
-from metaos.pattern.patterns import load
+from metaos.pattern.parse import parse
+from metaos.pattern.patterns import Patterns, load, resolve
 from metaos.probe.machine import Legacy, Origin
 from tests.lower.lowering import machine
 
+PATTERNS = load([resources.PATTERNS])
 
-def with_ports(*ports: int, idle: str = "halt") -> Bindings:
+
+def with_ports(*ports: int, idle: str = "halt", patterns: Patterns = PATTERNS) -> Bindings:
     """The default machine with these serial ports."""
     legacy = tuple(
         Legacy(kind="com", index=n, port=port, origin=Origin.FILE) for n, port in enumerate(ports)
@@ -24,10 +28,10 @@ def with_ports(*ports: int, idle: str = "halt") -> Bindings:
         name="x",
         address="10.0.2.15/24",
         services=("banner",),
-        idle=idle,  # type: ignore[arg-type]
+        idle=idle or None,  # type: ignore[arg-type]
     )
     found = msgspec.structs.replace(machine(), legacy=legacy)
-    return bind(found, load([resources.PATTERNS]), system)
+    return bind(found, patterns, system)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +73,15 @@ def test_one_that_cannot_keeps_the_processor_awake(
         program = next(p for p in lowered.programs if (p.device, p.phase) == (f"com{n}", "steady"))
         places = {op.address.symbol for op in program.ops if op.address is not None}
         assert ("APIC.local" in places) == wakes
+
+
+def test_a_console_that_would_forget_its_text_polls_or_is_refused() -> None:
+    """Its characters come at the pace at which something else wakes the processor."""
+    sources = dict(PATTERNS.sources)
+    name = "console/vga_text.pattern"
+    sources[name] = Source(name, sources[name].text.replace("    wake when some\n", ""))
+    forgetful = resolve(tuple(map(parse, sources.values())), sources)
+    sleep = sleep_of(with_ports(idle="", patterns=forgetful))
+    assert not sleep.halt and sleep.why.endswith("(vga_text) takes text and has no 'wake when'")
+    with pytest.raises(MetaosError, match="takes text and has no 'wake when'"):
+        sleep_of(with_ports(patterns=forgetful))
