@@ -150,17 +150,18 @@ def _bare(arguments: Sequence[str]) -> bool:
 
 
 def open_chardevs(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The ids that `-serial chardev:ID` names and no `-chardev` defines, in order."""
+    """The ids that `-serial chardev:ID` or a device names and no `-chardev` defines, in order."""
     pairs = list(itertools.pairwise(arguments))
     defined = {
         found[1]
         for option, value in pairs
         if option.lstrip("-") == "chardev" and (found := re.search(r"(?:^|,)id=([^,]+)", value))
     }
+    wanted = {"serial": r"chardev:(.+)", "device": r".*,chardev=([^,]+)"}
     named = [
-        value.removeprefix("chardev:")
+        found[1]
         for option, value in pairs
-        if option.lstrip("-") == "serial" and value.startswith("chardev:")
+        if (found := re.match(wanted.get(option.lstrip("-"), "$."), value))
     ]
     return tuple(dict.fromkeys(name for name in named if name not in defined))
 

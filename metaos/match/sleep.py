@@ -100,6 +100,7 @@ def _wakers(bindings: Bindings) -> frozenset[str]:
     """The devices whose interrupts reach the processor.
 
     An edge is seen where the line falls before: of two devices on one line either may hold it up.
+    Levels may share.
     """
     led = [b for b in bindings.bindings if b.pattern.one(s.Interrupt) and not _unled(b, bindings)]
     on = {b.device.address: _input(b, bindings) for b in led}
@@ -107,8 +108,14 @@ def _wakers(bindings: Bindings) -> frozenset[str]:
     return frozenset(
         b.device.address
         for b in led
-        if not (_does_without(b.pattern) and many[on[b.device.address]] > 1)
+        if not (_does_without(b.pattern) and _edge(b) and many[on[b.device.address]] > 1)
     )
+
+
+def _edge(binding: Binding) -> bool:
+    """Whether a device's line tells by rising: not that of a PCI pin."""
+    interrupt = binding.pattern.one(s.Interrupt)
+    return interrupt is not None and interrupt.kind != "pin"
 
 
 def _input(binding: Binding, bindings: Bindings) -> tuple[str, int | str]:

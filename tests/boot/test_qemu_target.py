@@ -91,6 +91,12 @@ def test_a_chardev_that_the_user_defines_is_not_open() -> None:
     assert open_chardevs(words) == ("b",)
 
 
+def test_a_device_names_its_chardev_too() -> None:
+    words = ("-device", "pci-serial,chardev=a,id=x", "-device", "e1000", "-serial", "chardev:a")
+    assert open_chardevs(words) == ("a",)
+    assert open_chardevs((*words, "-chardev", "null,id=a")) == ()
+
+
 @pytest.mark.parametrize(
     "extra", [("-accel", "kvm"), ("-enable-kvm",), ("-M", "q35,accel=kvm"), ("--accel", "kvm")]
 )

@@ -13,10 +13,20 @@ from metaos.match.sleep import sleep_of
 from metaos.match.system import System
 from metaos.pattern.parse import parse
 from metaos.pattern.patterns import Patterns, load, resolve
-from metaos.probe.machine import Legacy, Origin
+from metaos.probe.machine import Bar, BarKind, Legacy, Origin
 from tests.lower.lowering import machine
 
 PATTERNS = load([resources.PATTERNS])
+PORTS = (
+    Bar(
+        index=0,
+        kind=BarKind.IO,
+        prefetchable=False,
+        address=0xC100,
+        size=8,
+        origin=Origin.FILE,
+    ),
+)
 
 
 def with_ports(*ports: int, idle: str = "halt", patterns: Patterns = PATTERNS) -> Bindings:
@@ -85,3 +95,18 @@ def test_a_console_that_would_forget_its_text_polls_or_is_refused() -> None:
     assert not sleep.halt and sleep.why.endswith("(vga_text) takes text and has no 'wake when'")
     with pytest.raises(MetaosError, match="takes text and has no 'wake when'"):
         sleep_of(with_ports(patterns=forgetful))
+
+
+def test_a_level_is_shared() -> None:
+    """A port on PCI, on the line of the card."""
+    found = machine()
+    card = next(f for f in found.functions if f.address == "00:03.0")
+    port = msgspec.structs.replace(
+        card, address="00:04.0", vendor=0x1B36, device=2, class_code=0x070002, bars=PORTS
+    )
+    functions = tuple(sorted((*found.functions, port), key=lambda f: f.address))
+    both = msgspec.structs.replace(found, functions=functions, legacy=())
+    system = System(name="x", address="10.0.2.15/24", services=("banner", "arp"), idle="halt")
+    sleep = sleep_of(bind(both, PATTERNS, system))
+    assert {"00:03.0", "00:04.0"} <= sleep.wakers
+    assert sleep.level == 1 << card.interrupt_line

@@ -11,7 +11,7 @@ import pytest
 
 from tests.madt import without_8259
 from tests.model.reference import answer
-from tests.qemu.booted import CARD, IP, MAC, SCREEN, SERIAL, TARGET, Booted, booted
+from tests.qemu.booted import BARE, CARD, IP, MAC, SCREEN, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import Made, Make, probed
 from tests.qemu.questions import echo
 
@@ -22,6 +22,10 @@ MACHINES = {
     "pc": (TARGET, CARD),
     "pc, two ports": (
         (*TARGET, "-chardev", "null,id=s1", "-serial", "chardev:s1"),
+        CARD,
+    ),
+    "pc, a port on PCI": (
+        (*BARE, "-device", "pci-serial,chardev=s0"),
         CARD,
     ),
     "q35": (("-M", "q35", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
@@ -79,7 +83,9 @@ def test_a_madt_that_says_of_a_pair_that_is_not_there(make: Make) -> None:
 def slept_through(made: Made, arguments: tuple[str, ...], card: str) -> None:
     """Boot with a port that is stopped up, ask meanwhile, and let it go on."""
     path, image = made
-    shown = image.manifest.symbol("com0.banner.at").physical
+    devices = image.manifest.provenance.devices
+    console = next(x.address for x in devices if x.pattern in ("uart16550", "pci_serial"))
+    shown = image.manifest.symbol(f"{console}.banner.at").physical
     with booted(path, arguments, card=card, paused=True) as machine:
         stop_up(machine)
         machine.vm.command("cont")
