@@ -18,6 +18,7 @@ from metaos import cli_text, console, resources
 from metaos.errors import Exit, MetaosError
 from metaos.match.cards import Role
 from metaos.match.system import System, read_system
+from metaos.match.system_places import shown_in
 from metaos.probe.machine import Machine
 from metaos.project import project
 
@@ -73,12 +74,13 @@ def build(
     if output is not None and dump is None:
         demand_replaceable(output, BOOT_IMAGE)
     machine = machine_of(source, system, patterns, progress)
-    if dump is not None:
-        console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
-        return
-    built = pipeline.build_proved(
-        machine, system=wanted, pattern_dirs=folders, progress=progress, fold_units=fold_units
-    )
+    with shown_in(system_path(system)):
+        if dump is not None:
+            console.data(pipeline.dump(dump, machine, system=wanted, pattern_dirs=folders))
+            return
+        built = pipeline.build_proved(
+            machine, system=wanted, pattern_dirs=folders, progress=progress, fold_units=fold_units
+        )
     path = output or BUILD / f"{_image_name(machine, source, wanted.name)}.img"
     write_image(built.image, path)
     if lock:
@@ -128,7 +130,8 @@ def match(path: Path, *, system: Path | None, patterns: tuple[Path, ...], json: 
     from metaos.pipeline import read_patterns
 
     machine = _read_machine(path)
-    bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), system_of(system))
+    with shown_in(system_path(system)):
+        bindings = bind_all(machine, read_patterns(pattern_folders(patterns)), system_of(system))
     report = match_report(bindings, str(path))
     if json:
         console.data_json(report)
@@ -172,12 +175,13 @@ def diff(a: Path, b: Path, *, system: Path | None, patterns: tuple[Path, ...], j
     """Say what changed from one machine file to another; whether A's image serves B."""
     from metaos import pipeline
 
-    difference = pipeline.compare(
-        _read_machine(a),
-        _read_machine(b),
-        system=system_of(system),
-        pattern_dirs=pattern_folders(patterns),
-    )
+    with shown_in(system_path(system)):
+        difference = pipeline.compare(
+            _read_machine(a),
+            _read_machine(b),
+            system=system_of(system),
+            pattern_dirs=pattern_folders(patterns),
+        )
     if json:
         console.data_json(difference)
     else:
@@ -191,7 +195,8 @@ def config(
     """Say what the system file comes to, on a machine if there is one."""
     wanted = system_of(system)
     path = machine or (MACHINE if MACHINE.exists() else None)
-    served = None if path is None else _served(_read_machine(path), wanted, patterns)
+    with shown_in(system_path(system)):
+        served = None if path is None else _served(_read_machine(path), wanted, patterns)
     data = cli_text.config_data(wanted, served)
     if json:
         console.data_json(data)
@@ -270,8 +275,13 @@ def own_folders(more: tuple[Path, ...] = ()) -> tuple[Path, ...]:
 
 def system_of(path: Path | None) -> System:
     """The system file that is named, else the project's, else the default."""
+    return read_system(system_path(path))
+
+
+def system_path(path: Path | None) -> Path:
+    """Where that file is."""
     found = project()
-    return read_system(path or (found.system if found else None))
+    return path or (found.system if found else None) or resources.SYSTEMS / "default.toml"
 
 
 def _demand_one_source(source: Source) -> None:
@@ -300,15 +310,16 @@ def machine_of(
 
     accel = choose(source.accel)
     progress(f"{accel.name}: {accel.why}")
-    return pipeline.probe(
-        source.target or default_target(),
-        source.arguments,
-        accel=accel.name,
-        timeout=source.timeout,
-        pattern_dirs=pattern_folders(patterns),
-        system=system_of(system),
-        progress=progress,
-    )
+    with shown_in(system_path(system)):
+        return pipeline.probe(
+            source.target or default_target(),
+            source.arguments,
+            accel=accel.name,
+            timeout=source.timeout,
+            pattern_dirs=pattern_folders(patterns),
+            system=system_of(system),
+            progress=progress,
+        )
 
 
 def _read_machine(path: Path) -> Machine:

@@ -47,7 +47,8 @@ class Problem:
     """One thing that is wrong, where, and what to do about it.
 
     `code` is stable ("E0103"); `span` is None where no file has a say; `text` is the
-    source line the span lies in, without its newline.
+    source line the span lies in, without its newline. `key` is the way to what is wrong through
+    the keys of a system file, for who has its text (`metaos.match.system_places`).
     """
 
     code: str
@@ -55,6 +56,7 @@ class Problem:
     span: Span | None = None
     hint: str = ""
     text: str = ""
+    key: tuple[str, ...] = ()
 
     def render(self) -> str:
         """Draw `file:line:column: error: message`, the line and a caret under the span."""

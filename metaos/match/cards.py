@@ -37,11 +37,12 @@ def roles(system: System, cards: Sequence[str]) -> tuple[Role, ...]:
         MetaosError: the system names a card that is not there, two cards would have one
             address, or a card's number leads out of the system's network.
     """
-    problems = [_absent(name, cards) for name in system.cards if name not in cards]
+    problems = [_absent(name, cards, ("cards", name)) for name in system.cards if name not in cards]
     problems += [
-        _absent(own.to, cards) if own.to not in cards else _itself(name)
+        _absent(own.to, cards, way) if own.to not in cards else _itself(name, way)
         for name, own in system.cards.items()
         if own.to is not None and (own.to == name or own.to not in cards)
+        for way in [("cards", name, "to", own.to)]
     ]
     found: list[Role] = []
     for number, card in enumerate(cards):
@@ -83,7 +84,8 @@ def _gateway(
         return 0, []
     where = f"no other host of {interface.network}, where {card} is"
     hint = "a gateway is reached without one: name its address in the card's own network"
-    return 0, [Problem("E0309", f"the gateway {text} is {where}", hint=hint)]
+    way = ("cards", card, "gateway") if named else ("gateway",)
+    return 0, [Problem("E0309", f"the gateway {text} is {where}", hint=hint, key=way)]
 
 
 def address_fact(system: System, card: str) -> str:
@@ -131,8 +133,9 @@ def _beyond(own: Card | None, card: str, cards: Sequence[str]) -> str:
     return others[0] if len(others) == 1 else ""
 
 
-def _itself(card: str) -> Problem:
-    return Problem("E0310", f"{card} would pass frames on to itself", hint="name another card")
+def _itself(card: str, way: tuple[str, ...]) -> Problem:
+    wrong = f"{card} would pass frames on to itself"
+    return Problem("E0310", wrong, hint="name another card", key=way)
 
 
 def _counted(system: System, number: int) -> str:
@@ -144,11 +147,11 @@ def _counted(system: System, number: int) -> str:
     return f"{address}/{first.network.prefixlen}"
 
 
-def _absent(name: str, cards: Sequence[str]) -> Problem:
+def _absent(name: str, cards: Sequence[str], way: tuple[str, ...]) -> Problem:
     there = f"its cards: {', '.join(cards)}" if cards else "it has no card that is served"
     near = did_you_mean(name, cards) if len(cards) > 1 else ""
     hint = f"{near} {there}" if near.startswith("did") else there
-    return Problem("E0304", f"the machine has no card {name}", hint=hint)
+    return Problem("E0304", f"the machine has no card {name}", hint=hint, key=way)
 
 
 def _twice(interface: ipaddress.IPv4Interface, one: str, other: str, system: System) -> Problem:

@@ -24,8 +24,11 @@ def rows_of(node: s.List, rows: object, service: str) -> s.List:
             does not fit; all problems of all rows at once.
     """
     given: Sequence[Mapping[str, Said]] = rows if isinstance(rows, tuple) else ()
+    way = ("settings", service, node.name)
     problems = [
-        Problem("E0311", f"settings: {service}.{node.name}, row {number}: {wrong}", hint=hint)
+        Problem(
+            "E0311", f"settings: {service}.{node.name}, row {number}: {wrong}", hint=hint, key=way
+        )
         for number, row in enumerate(given, 1)
         for wrong, hint in _problems(node, row)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NoReturn
 
 from metaos.errors import MetaosError, Problem, did_you_mean
 from metaos.match.rows import rows_of
@@ -26,10 +27,7 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
             return
         service = patterns.services.get(name)
         if service is None:
-            raise MetaosError(
-                f"system '{system.name}': no service '{name}'",
-                hint=did_you_mean(name, patterns.services),
-            )
+            _refuse(name, patterns, system)
         if service.over not in roots:
             add(service.over)
         for used in service.used:
@@ -49,6 +47,19 @@ def services_of(patterns: Patterns, system: System) -> tuple[s.Service, ...]:
     return tuple(settled(wanted, system).values())
 
 
+def _refuse(name: str, patterns: Patterns, system: System) -> NoReturn:
+    """There is no such service; the problem leads to the key of the system that names it."""
+    named = (at for at, card in system.cards.items() if name in (card.services or ()))
+    way: tuple[str, ...] = ("services", name)
+    if name not in system.services:
+        way = ("address",) if name == system.giver else ("cards", *named, *way)
+    hint = did_you_mean(name, patterns.services)
+    raise MetaosError(
+        f"system '{system.name}' names what is not there",
+        problems=[Problem("E0312", f"no service '{name}'", None, hint, key=way)],
+    )
+
+
 def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
     """Every setting is of a constant that a service of the system has, and fits it."""
     problems: list[Problem] = []
@@ -56,21 +67,22 @@ def _demand_settings(services: Mapping[str, s.Service], system: System) -> None:
         if name not in services:
             hint = did_you_mean(name, services)
             text = f"settings: the system has no service '{name}'"
-            problems.append(Problem("E0308", text, hint=hint))
+            problems.append(Problem("E0308", text, hint=hint, key=("settings", name)))
             continue
         bits = {constant.name: constant.bits for constant in services[name].constants}
         lists = {one.name for one in services[name].lists}
         for key, value in table.items():
+            way = ("settings", name, key)
             if isinstance(value, tuple) and key in lists:
                 continue
             if key not in bits or isinstance(value, tuple):
                 known = f"it has {', '.join(bits)}" if bits else "it has none"
                 hint = did_you_mean(key, bits) or known
                 text = f"settings: '{name}' has no constant '{key}'"
-                problems.append(Problem("E0308", text, hint=hint))
+                problems.append(Problem("E0308", text, hint=hint, key=way))
             elif setting_value(value) >> bits[key]:
                 text = f"settings: {name}.{key} = {value} does not fit its {bits[key]} bits"
-                problems.append(Problem("E0308", text))
+                problems.append(Problem("E0308", text, key=way))
     if problems:
         raise MetaosError(f"system '{system.name}' does not fit its services", problems=problems)
 

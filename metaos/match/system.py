@@ -15,15 +15,17 @@ published as docs/system.schema.json.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
+from metaos.errors import MetaosError, Problem, Source, did_you_mean
+from metaos.match.system_places import placed
 from metaos.resources import SYSTEMS
 
 _GIVER = r"^[a-z][a-z0-9._-]{0,62}$"
@@ -39,6 +41,23 @@ GIVEN = "10.0.2.15/24"
 _CARD = r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
+_IDLE = ("halt", "poll")
+_CARD_TABLE = 'write [cards."00:03.0"]'
+_SERVICES = '["banner", "arp", "icmp.echo", "udp.echo"]'
+_WANTED = {
+    "name": "a name of small letters, digits, '.', '_' and '-', as \"my-machine\"",
+    "address": 'a text, as "10.0.2.15/24"',
+    "gateway": 'a text, as "10.0.2.2"',
+    "services": f"a list of names of services, as {_SERVICES}",
+    "idle": " or ".join(f'"{word}"' for word in _IDLE),
+    "to": 'a card\'s PCI address, as "00:04.0"',
+}
+"""What the values of keys are, in words."""
+_EXAMPLES = {
+    "name": 'name = "my-machine"',
+    "address": 'address = "10.0.2.15/24"',
+    "services": f"services = {_SERVICES}",
+}
 
 Setting = Annotated[
     int | str, msgspec.Meta(description="a number of 0 or more, or an address, as 10.0.2.2")
@@ -139,67 +158,75 @@ def _count(number: int) -> str:
 
 
 def _wrong_keys(table: dict[str, Any], source: Source) -> list[Problem]:
-    problems = unknown_keys(table, System, source, "")
+    problems = unknown_keys(table, System, source)
     problems += [
-        Problem("E0002", f"'{field.name}' is missing")
+        Problem("E0002", f"'{field.name}' is missing", hint=f"write {_EXAMPLES[field.name]}")
         for field in msgspec.structs.fields(System)
         if field.required and field.name not in table
     ]
     for name, card in _tables(table.get("cards")):
-        problems += unknown_keys(card, Card, source, name)
+        problems += unknown_keys(card, Card, source, ("cards", name))
     return problems
 
 
 def unknown_keys(
-    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str = ""
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, way: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """Keys that `kind` has not; `card` is whose table this is, "" at the top level."""
+    """Keys that `kind` has not; `way` are the keys that lead to the table, none at the top."""
     known = [field.name for field in msgspec.structs.fields(kind)]
     return [
-        Problem("E0001", f"unknown key '{key}'", span, did_you_mean(key, known), text)
+        placed(Problem("E0001", f"unknown key '{key}'", None, hint, key=(*way, key)), source)
         for key in table
         if key not in known
-        for span, text in [_place(source, key, card)]
+        for hint in [did_you_mean(key, known)]
     ]
 
 
 def _wrong_values(table: dict[str, Any], source: Source) -> list[Problem]:
-    problems = misfits(table, System, source, "")
+    problems = misfits(table, System, source)
     cards = table.get("cards", {})
     if problems or not isinstance(cards, dict):
         return problems
     for name, card in cards.items():
-        span, text = _header(source, name)
+        way = ("cards", name)
         if not re.fullmatch(_CARD, name):
-            wrong = f"'{name}' is no card's PCI address, as 00:03.0"
-            problems.append(Problem("E0003", wrong, span, "", text))
+            problems.append(_wrong(f"'{name}' is no card's PCI address, as 00:03.0", way))
         elif not isinstance(card, dict):
-            wrong = f"'cards': '{name}' is no table"
-            problems.append(Problem("E0003", wrong, span, 'write [cards."00:03.0"]', text))
+            problems.append(_wrong(f"'cards': '{name}' is no table", way, _CARD_TABLE))
         else:
-            problems += misfits(card, Card, source, name)
-    return problems
+            problems += misfits(card, Card, source, way)
+    return [placed(problem, source) for problem in problems]
 
 
 def misfits(
-    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, card: str = ""
+    table: dict[str, Any], kind: type[msgspec.Struct], source: Source, way: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """Values that do not fit their keys."""
-    problems = []
+    """Values that do not fit their keys; `way` as in `unknown_keys`."""
+    problems: list[Problem] = []
     for field in msgspec.structs.fields(kind):
         if field.name not in table:
             continue
-        span, text = _place(source, field.name, card)
-        value = table[field.name]
-        if field.name == "cards":
+        key, value = field.name, table[field.name]
+        if key == "settings":
+            problems += _settings_refusals(value)
+            continue
+        if key == "cards":
             wrong = "" if isinstance(value, dict) else 'no table, as [cards."00:03.0"]'
-        elif field.name == "settings":
-            wrong = _settings_refusal(value)
         else:
-            wrong = _mismatch(value, field.type) or _refusal(field.name, value, not card)
+            wrong = _mismatch(key, value, field.type) or _refusal(key, value, not way)
         if wrong:
-            problems.append(Problem("E0003", f"'{field.name}': {wrong}", span, "", text))
-    return problems
+            hint = _near(value, _IDLE) if key == "idle" else ""
+            problems.append(_wrong(f"'{key}': {wrong}", (*way, key), hint))
+    return [placed(problem, source) for problem in problems]
+
+
+def _wrong(message: str, way: tuple[str, ...], hint: str = "") -> Problem:
+    return Problem("E0003", message, None, hint, key=way)
+
+
+def _near(value: object, known: tuple[str, ...]) -> str:
+    hint = did_you_mean(str(value), known)
+    return hint if hint.startswith("did") else ""
 
 
 def _tables(cards: object) -> list[tuple[str, dict[str, Any]]]:
@@ -209,11 +236,13 @@ def _tables(cards: object) -> list[tuple[str, dict[str, Any]]]:
     return [(name, card) for name, card in cards.items() if isinstance(card, dict)]
 
 
-def _mismatch(value: Any, kind: Any) -> str:
+def _mismatch(key: str, value: Any, kind: Any) -> str:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        return str(error)
+        if key in _WANTED:
+            return f"{json.dumps(value, default=str)} is not {_WANTED[key]}"
+        return str(error).replace(" | null", "")
     return ""
 
 
@@ -229,16 +258,28 @@ def _refusal(key: str, value: Any, top: bool) -> str:
     return ""
 
 
-def _settings_refusal(value: object) -> str:
-    if not isinstance(value, dict) or not all(isinstance(x, dict) for x in value.values()):
-        return "no table of a service's constants, as [settings.NAME]"
-    every = ((f"{name}.{key}", x) for name, table in value.items() for key, x in table.items())
-    return next((f"'{name}': '{x}' {wrong}" for name, x in every if (wrong := _no_setting(x))), "")
+def _settings_refusals(value: object) -> Iterator[Problem]:
+    """What is wrong with the tables of services' constants."""
+    if not isinstance(value, dict):
+        yield _wrong("'settings': no table of services, as [settings.NAME]", ("settings",))
+        return
+    for name, table in value.items():
+        way = ("settings", name)
+        if not isinstance(table, dict) or not re.fullmatch(_NAME, name):
+            wrong = f"'{name}' is no table of a service's constants, as [settings.NAME]"
+            yield _wrong(f"'settings': {wrong}", way)
+            continue
+        for key, one in table.items():
+            if isinstance(one, dict):
+                hint = f'a name with a dot is quoted: write [settings."{name}.{key}"]'
+                yield _wrong(f"'settings': '{name}' and '{key}' are two names", (*way, key), hint)
+            elif wrong := _no_setting(one):
+                yield _wrong(f"'settings': '{name}.{key}': '{one}' {wrong}", (*way, key))
 
 
 def _no_setting(value: object) -> str:
     if isinstance(value, list):
-        return "" if all(isinstance(x, dict) for x in value) else "is no list of rows"
+        return "" if all(map(_is_row, value)) else 'is no list of rows, as { port = "1-1023" }'
     if isinstance(value, str):
         try:
             ipaddress.IPv4Address(value)
@@ -250,47 +291,28 @@ def _no_setting(value: object) -> str:
     return "is no number of 0 to 64 bits"
 
 
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict) and all(type(x) in (int, str) for x in value.values())
+
+
 def setting_value(setting: int | str) -> int:
     """The number that a setting is; an address is one of 32 bits."""
     return setting if isinstance(setting, int) else int(ipaddress.IPv4Address(setting))
 
 
 def _address_refusal(text: str) -> str:
+    first, slash, length = text.partition("/")
     try:
-        interface = ipaddress.IPv4Interface(text)
+        ipaddress.IPv4Address(first)
+        ones = int(length or "0")
+        interface = ipaddress.IPv4Interface(f"{first}/{min(ones, 32)}")
     except ValueError:
         return f"'{text}' is no address/prefix, as 10.0.2.15/24"
-    network = interface.network
-    if "/" not in text or not 8 <= network.prefixlen <= 30:
+    if not slash or not 8 <= ones <= 30:
         return f"'{text}' needs a prefix length of 8 to 30, as 10.0.2.15/24"
+    network = interface.network
     if interface.ip in (network.network_address, network.broadcast_address):
         return f"'{text}' is the network's own or its broadcast address"
     if interface.ip.is_multicast or interface.ip.is_loopback or interface.ip.is_unspecified:
         return f"'{text}' is no address of a machine"
     return ""
-
-
-def _place(source: Source, key: str, card: str = "") -> tuple[Span | None, str]:
-    """Where `key` is set at the top level of the file, or in the table of `card`; that line."""
-    below = _header(source, card)[0] if card else None
-    if card and below is None:
-        return None, ""
-    for number, line in enumerate(source.lines, 1):
-        if below and (number <= below.line):
-            continue
-        bare = line.split("=")[0].split(".")[0].strip().strip("\"'[]").strip()
-        if bare == key:
-            column = line.index(key) + 1
-            return Span(source.file, number, column, column + len(key)), line
-        if below and line.lstrip().startswith("["):
-            break
-    return None, ""
-
-
-def _header(source: Source, card: str) -> tuple[Span | None, str]:
-    """The line that opens the table of `card`, and where the card is named in it."""
-    for number, line in enumerate(source.lines, 1):
-        if re.match(rf"\s*\[\s*cards\s*\.\s*[\"']?{re.escape(card)}[\"']?\s*\]", line):
-            column = line.index(card) + 1
-            return Span(source.file, number, column, column + len(card)), line
-    return None, ""

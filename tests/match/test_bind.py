@@ -271,8 +271,8 @@ def test_a_service_over_a_console_has_no_parent() -> None:
 def test_an_unknown_service_gets_a_hint() -> None:
     with pytest.raises(MetaosError) as refused:
         bind(machine(), own(), system("udp.ecko"))
-    assert refused.value.message == "system 'test': no service 'udp.ecko'"
-    assert refused.value.hint == "did you mean 'udp.echo'?"
+    assert "error[E0312]: no service 'udp.ecko'" in refused.value.render()
+    assert "hint: did you mean 'udp.echo'?" in refused.value.render()
 
 
 def test_a_system_without_services_for_it_leaves_a_card_alone() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from metaos import resources
-from metaos.errors import MetaosError
+from metaos.errors import MetaosError, Problem, Source
+from metaos.match.cards import roles
 from metaos.match.services import services_of
 from metaos.match.system import Card, System, read_system, schema, setting_value
+from metaos.match.system_places import placed, shown_in
 from metaos.pattern.patterns import load
 
 GOOD = 'name = "echo"\naddress = "10.0.2.15/24"\nservices = ["one", "two.three"]\n'
@@ -50,11 +52,16 @@ def test_every_system_that_comes_with_metaos_is_good() -> None:
         ("address", "adress", "system.toml:2:1: error[E0001]: unknown key 'adress'"),
         ("address", "adress", "did you mean 'address'?"),
         ('name = "echo"\n', "", "'name' is missing"),
-        ('"echo"', "7", "'name': Expected `str`, got `int`"),
-        ('"echo"', '"Echo Server"', "'name': Expected `str` matching regex"),
-        ('["one", "two.three"]', '"one"', "'services': Expected `array`, got `str`"),
+        ('"echo"', "7", "'name': 7 is not a name of small letters"),
+        ('"echo"', '"Echo Server"', "'name': \"Echo Server\" is not a name of small letters"),
+        (
+            '["one", "two.three"]',
+            '"one"',
+            "'services': \"one\" is not a list of names of services, as [",
+        ),
         ('"two.three"', '"one"', "'services': named twice: one"),
         ("10.0.2.15/24", "10.0.2.15", "needs a prefix length of 8 to 30"),
+        ("10.0.2.15/24", "10.0.2.15/33", "needs a prefix length of 8 to 30"),
         ("10.0.2.15/24", "10.0.2.15/31", "needs a prefix length of 8 to 30"),
         ("10.0.2.15/24", "10.0.2.256/24", "is no address/prefix"),
         ("10.0.2.15/24", "10.0.2.0/24", "is the network's own or its broadcast address"),
@@ -110,7 +117,11 @@ def test_cards_are_read(tmp_path: Path) -> None:
         ('"10.0.3.1/24"', '"10.0.3.1"', "system.toml:6:1: error[E0003]: 'address': '10.0.3.1'"),
         ('services = ["three"]', "serivces = []", "toml:8:1: error[E0001]: unknown key 'serivces'"),
         ('services = ["three"]', "serivces = []", "did you mean 'services'?"),
-        ('services = ["three"]', "services = []", "toml:8:1: error[E0003]: 'services': Expected"),
+        (
+            'services = ["three"]',
+            "services = []",
+            "toml:8:1: error[E0003]: 'services': [] is not a list",
+        ),
         ("01:02.0", "eth0", "toml:7:9: error[E0003]: 'eth0' is no card's PCI address"),
         ("01:02.0", "01:02.8", "'01:02.8' is no card's PCI address, as 00:03.0"),
         ('"three"', '"three", "three"', "'services': named twice: three"),
@@ -130,7 +141,7 @@ def test_what_is_wrong_with_a_card_is_said_with_its_place(
         ("cards = 7", "'cards': no table"),
         ('cards = {"00:03.0" = 7}', "'00:03.0' is no table"),
         ('cards = {"00:03.0" = {adress = ""}}', "did you mean 'address'?"),
-        ('cards = {"00:03.0" = {address = 7}}', "'address': Expected `str"),
+        ('cards = {"00:03.0" = {address = 7}}', "'address': 7 is not a text"),
     ],
 )
 def test_a_card_that_is_no_table_is_one_message(tmp_path: Path, cards: str, message: str) -> None:
@@ -196,3 +207,68 @@ def test_an_address_that_a_service_is_given(tmp_path: Path) -> None:
     assert "'udp.echo' is given no address" in refused.value.render()
     card = '[cards."00:03.0"]\naddress = "dhcp"\n'
     assert "no address/prefix" in refusal(tmp_path, GOOD + card)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("services", "serivces", 'hint: write services = ["banner", "arp"'),
+        ('name = "echo"', 'name = "echo"\nidle = "pol"', '\'idle\': "pol" is not "halt" or "poll"'),
+        ('name = "echo"', 'name = "echo"\nidle = "pol"', "did you mean 'poll'?"),
+        ('name = "echo"', 'name = "echo"\nidle = 1', '\'idle\': 1 is not "halt" or "poll"'),
+    ],
+)
+def test_a_value_is_refused_with_what_is_wanted(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert message in refusal(tmp_path, GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("[settings.one]\na = 1\nb = -8", "toml:6:1: error[E0003]: 'settings': 'one.b': '-8'"),
+        ("[settings.two.three]\na = 1", "toml:4:15: error[E0003]: 'settings': 'two' and"),
+        ("[settings.two.three]\na = 1", 'write [settings."two.three"]'),
+        ('[settings."No Name"]\na = 1', "'No Name' is no table of a service's constants"),
+        ("[[settings.one.rows]]\na = 1.5", "is no list of rows"),
+    ],
+)
+def test_a_wrong_setting_has_its_own_line(tmp_path: Path, settings: str, message: str) -> None:
+    assert message in refusal(tmp_path, GOOD + settings + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "way", "place"),
+    [
+        ('a = 1 # b\nb = "a"\n', ("b",), (2, 1)),
+        ('services = ["a", "a.b"]\n', ("services", "a.b"), (1, 19)),
+        ("[settings.a]\nx = 1\n[settings.b]\nx = 2\n", ("settings", "b", "x"), (4, 1)),
+        ('[settings]\na = { x = 1 }\n"b.c".x = 2\n', ("settings", "b.c", "x"), (3, 7)),
+        ("[settings]\nab = { x = 1 }\n", ("settings", "b"), None),
+        ("\tto = 1\n", ("to",), (1, 2)),
+    ],
+)
+def test_keys_lead_to_a_place(
+    text: str, way: tuple[str, ...], place: tuple[int, int] | None
+) -> None:
+    found = placed(Problem("E0003", "wrong", key=way), Source("x.toml", text))
+    if place is None or found.span is None:
+        assert (place, found.span) == (None, None)
+        return
+    assert (found.span.line, found.span.column) == place
+    line = text.splitlines()[place[0] - 1]
+    assert found.text == line and line[place[1] - 1 :].startswith(way[-1])
+
+
+def test_what_later_stages_find_is_shown_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(GOOD + '[cards."00:09.0"]\nservices = ["four"]\n')
+    system = read_system(path)
+    with pytest.raises(MetaosError) as refused, shown_in(path):
+        roles(system, ["00:03.0"])
+    assert "s.toml:4:9: error[E0304]: the machine has no card 00:09.0" in refused.value.render()
+    path.write_text(path.read_text().replace('"one", "two.three"', '"arp"'))
+    with pytest.raises(MetaosError) as refused, shown_in(path):
+        services_of(load([resources.PATTERNS]), read_system(path))
+    assert "s.toml:5:14: error[E0312]: no service 'four'" in refused.value.render()
