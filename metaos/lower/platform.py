@@ -1,12 +1,12 @@
-"""Rows that no one device's `init` is: windows placed, functions and memory guarded."""
+"""Rows that no one device's `init` is, and what guard asks of functions and memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from metaos.emit.target import CpuFeature
 from metaos.link.parts import Window
+from metaos.lower.attach import attached, owned, silenced, started, used_bars
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
 from metaos.lower.folded import folded, numbers_in, places_written
 from metaos.lower.known import fail
@@ -17,13 +17,12 @@ from metaos.lower.rows import RowLowering, config_address
 from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import Texts
 from metaos.lower.work import GENERATED, MEMORY, MEMORY_NEEDED, Work
-from metaos.match.facts import PortsFact, WindowFact, number
+from metaos.match.facts import number
 from metaos.match.routes import router_of, wire_of
-from metaos.match.sleep import capability_at
 from metaos.pattern import syntax as s
 from metaos.pattern.kinds import REGISTERS
 from metaos.pattern.spell import walk
-from metaos.probe.machine import Bar, Function
+from metaos.probe.machine import Function
 from metaos.told import facts_of
 
 MIB = 1 << 20
@@ -53,56 +52,12 @@ def init_rows(work: Work) -> list[Row]:
         if device in consoles:
             rows += _route(work, device)
             continue
-        rows += _attach(work, device)
+        rows += attached(work, device)
         rows += _route(work, device)
         rows += sequence_rows(work, device, "init")
         rows += measuring(device, work.texts)
-    return rows
-
-
-def _attach(work: Work, device: DevicePlan) -> list[Row]:
-    """The rows that place a function's windows, as the config space's rule says."""
-    function, bars = device.device.function, used_bars(device)
-    rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
-    if function is None or not bars or rule is None:
-        return []
-    sequence = rule.pattern.named(s.Sequence).get("attach")
-    if sequence is None:
-        return []
-    told = _messages(work, device)
-    for bar in bars:
-        if not bar.address:
-            raise fail(
-                device.pattern.span,
-                "E0471",
-                f"{function.address}: BAR {bar.index} has no address in the machine file",
-                "probe the machine after its firmware has assigned addresses",
-            )
-    names = {
-        "bars.io": int(any(b.kind == "io" for b in bars)),
-        "bars.memory": int(any(b.kind != "io" for b in bars)),
-        "bars.master": int(device.is_told_of_ram or told.at > 0),
-        "message.signal": int(told.at > 0 and not told.table),
-        "message.table": int(told.at > 0 and told.table),
-        "message.wide": int(told.wide),
-        "message.at": max(0, told.at - _CAPABILITIES) // 4,
-    }
-    members = tuple(
-        {
-            "at": b.index,
-            "address": b.address & FULL,
-            "upper": b.index + 1,
-            "high": b.address >> 32,
-            "wide": int(b.kind == "mem64"),
-        }
-        for b in bars
-    )
-    facts = tuple(f"functions.{function.address}.bars.{b.index}" for b in bars)
-    lowering = RowLowering(
-        rule, work.texts, names, {"bar": members}, config_address(function.address), facts
-    )
-    rows = lowering.lower(sequence.rows)
-    return [_owned(row, device.address) for row in rows]
+        rows += started(work, device)
+    return [*rows, *silenced(work)]
 
 
 def _route(work: Work, device: DevicePlan) -> list[Row]:
@@ -123,47 +78,7 @@ def _route(work: Work, device: DevicePlan) -> list[Row]:
         raise fail(lines.span, "E0475", text, "is the machine file this machine's? probe again")
     names = {"line.index": index, "line.edge": wire.edge, "line.low": wire.low}
     rows = sequence_rows(work, rule, "route", names)
-    return [_owned(row, device.address) for row in rows]
-
-
-_CAPABILITIES = 0x40
-"""Capabilities lie behind the header. Source: PCI Local Bus Specification 3.0 §6.7."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """The capability by which a function sends messages: its offset, 0 if it sends none.
-
-    `table`: MSI-X, else MSI, whose address is `wide` or has 32 bits.
-    Source: PCI Local Bus Specification 3.0 §6.8.1.
-    """
-
-    at: int = 0
-    table: bool = False
-    wide: bool = False
-
-
-def _messages(work: Work, device: DevicePlan) -> _Told:
-    function, interrupt = device.device.function, device.pattern.one(s.Interrupt)
-    at = capability_at(device.device, device.pattern) if work.sleep.halt else 0
-    if not at or function is None or interrupt is None:
-        return _Told()
-    control = bytes.fromhex(function.config)[at + 2]
-    return _Told(at, interrupt.kind == "table", bool(control & 0x80))
-
-
-def _owned(row: Row, device: str) -> Row:
-    return Row(
-        row.kind, row.place, row.value, row.mask, row.limit, row.site, device, row.span, row.facts
-    )
-
-
-def used_bars(device: DevicePlan) -> tuple[Bar, ...]:
-    """The windows of a function that its pattern uses, and so the image places."""
-    function = device.device.function
-    places = (x for x in device.facts.values.values() if isinstance(x, WindowFact | PortsFact))
-    used = {x.bar for x in places if x.bar is not None}
-    return tuple(b for b in function.bars if b.index in used) if function is not None else ()
+    return [owned(row, device.address) for row in rows]
 
 
 def function_guards(work: Work) -> list[Row]:

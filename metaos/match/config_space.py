@@ -34,6 +34,9 @@ class ConfigSpace:
                 self.kept[state] = self.read(row.place.value)
             case ("config", _, "keep16"):
                 self.kept[state] = self.read(row.place.value) & 0xFFFF
+            case ("config", _, "keep8"):
+                above = self.kept.get(state, 0) & ~0xFF
+                self.kept[state] = above | self.read(row.place.value) & 0xFF
 
     def read(self, place: int) -> int:
         function = self.functions.get(place & ~0xFF)

@@ -29,8 +29,8 @@ INTERRUPTS = MESSAGE + 1 - LINE_0
 """How many vectors from 32 on are used."""
 LINES = 16
 _MESSAGES = 0xFEE00000
-_SIGNAL, _TABLE = 0x05, 0x11
-"""Capabilities. Source: PCI Local Bus Specification 3.0, appendix H."""
+_SIGNAL, _TABLE = MESSAGES = 0x05, 0x11
+"""Capabilities to send messages. Source: PCI Local Bus Specification 3.0, appendix H."""
 WAKES = "interrupt.wakes"
 """What a rule calls that the device's interrupt wakes the processor: one that asks does without."""
 AWAKE: Mapping[str, int] = {

@@ -83,7 +83,11 @@ BELONGS: Mapping[type, tuple[str, str]] = {
 }
 """What only devices of one class may say."""
 
-SEQUENCES: Mapping[str, str] = {INIT: "", "attach": "config", "route": "interrupts"}
+SEQUENCES: Mapping[str, str] = {
+    INIT: "",
+    **dict.fromkeys(("attach", "started", "silence"), "config"),
+    "route": "interrupts",
+}
 """Sequences that are run, and the only class that has each; "" for all."""
 
 GUARDS = ("present", "absent", "placed", "folded", "sized")

@@ -226,10 +226,13 @@ MORE_INDEX = Num(6, 48, built=True)
 
 MESSAGE = Names(
     "message",
-    {"signal": fact(1), "table": fact(1), "wide": fact(1), "at": Num(6, 44, built=True)},
+    {
+        **dict.fromkeys(("signal", "table", "wide", "masks"), fact(1)),
+        "at": Num(6, 43, built=True),
+    },
 )
-"""How the attached function sends messages: by MSI, its address of 64 bits, or by MSI-X; and the
-number of the 32-bit word, from byte 0x40, that the capability begins with."""
+"""How the attached function sends messages: by MSI, its address of 64 bits, with a mask, or by
+MSI-X; and the number of the 32-bit word, from byte 0x40, that the capability begins with."""
 
 LISTS: Mapping[str, Names] = {
     "bar": Names(
@@ -247,6 +250,7 @@ LISTS: Mapping[str, Names] = {
         "sized", {"at": WORD_INDEX, "ones": fact(32), "mask": fact(32), "value": fact(32)}
     ),
     "apart": Names("apart", {"at": WORD_INDEX, "mask": fact(32), "value": fact(32)}),
+    "unused": Names("unused", {"at": MORE_INDEX}),
     "folded": Names("folded", {"at": MORE_INDEX, "mask": fact(32), "value": fact(32)}),
 }
 """What `each NAME` goes through, and what `NAME` has inside."""

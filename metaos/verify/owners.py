@@ -6,7 +6,8 @@ what is lent to others. The platform's code is everybody's servant: it has place
 own, and works in a device's only for a row of that device. Configuration space is written for
 its own function's rows, read of functions that are there, and of others nothing but whether
 they are there. Guard alone, which sizes every window, writes base addresses, and the command that
-turns them off meanwhile, of any function that is there.
+turns them off meanwhile, of any function that is there; init the command of one that nobody serves,
+which holds no interrupt line any more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ NOBODY = ""
 _PAGE = 4096
 _REGISTERS = 0xFC
 _FUNCTION = 0xFFFF00
-_SIZED = frozenset({0x04, *range(0x10, 0x28, 4), 0x30, 0x38})
+_DECODING = 0x04
+_SIZED = frozenset({_DECODING, *range(0x10, 0x28, 4), 0x30, 0x38})
 """Command, base addresses, and a ROM's for both header types. Source: PCI 3.0 §6.1; PCI-to-PCI
 Bridge 1.2 §3.2."""
 
@@ -134,13 +136,16 @@ def _config(
         yield "what it selects of configuration space cannot be told from the bytes"
         return
     served = {one.address for one in manifest.provenance.devices}
+    silent = set(config.functions) - served
     for selected in sorted(access.selected.bases):
         address, register = function_of(selected), selected & _REGISTERS
         if selected & ~(_FUNCTION | _REGISTERS) != config.enable:
             yield f"selects {selected:#x}, which is no register of configuration space"
-        elif phase == "guard" and register in _SIZED and address in config.functions:
+        elif register in _SIZED and address in config.functions and phase == "guard":
             continue
         elif access.write and not (address in served and address in users):
+            if phase == "init" and register == _DECODING and address in silent:
+                continue
             who = " and ".join(sorted(users))
             yield f"writes register {register:#x} of {address} for {who}"
         elif address not in config.functions and (phase != "guard" or register):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from metaos.emit.code import Code
 from metaos.link.parts import Datum
+from metaos.lower.attach import silent
 from metaos.lower.clock import NOW
 from metaos.lower.row import FULL, Row
 from metaos.lower.stepper import PLATFORM
@@ -69,6 +70,8 @@ def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
         for row in before:
             if after and row == after[0]:
                 after.pop(0)
+            elif phase == "init" and _silenced(whole, rest, row.row):
+                continue
             elif phase == "guard" and _goes_along(whole, row.row, device):
                 if row.row.kind == BELOW_WINDOWS and after[0].row.kind == BELOW_WINDOWS:
                     after.pop(0)  # RAM has to end before the window that is the lowest now
@@ -175,8 +178,12 @@ def _objects(whole: Made, rest: Made, device: str) -> Iterator[str]:
             elif after[name] != before[name]:
                 yield f"{what} {name} is another"
         for name in before:
-            if name not in after and before[name].device not in (device, *_served(whole, rest)):
-                yield f"{what} {name} is gone, which is {before[name].device}'s"
+            whose = (device, *_served(whole, rest))
+            if name in after or before[name].device in whose:
+                continue
+            if what == "place" and _only_about(whole, rest, name, device):
+                continue
+            yield f"{what} {name} is gone, which is {before[name].device}'s"
 
 
 def _served(whole: Made, rest: Made) -> tuple[str, ...]:
@@ -189,6 +196,22 @@ def _served(whole: Made, rest: Made) -> tuple[str, ...]:
     told = () if NOW in names else (clock,)
     shows = any(c.phase == "report" and c.device != PLATFORM for c in rest.codes)
     return (*told, *(() if shows else (PLATFORM,)))
+
+
+def _only_about(whole: Made, rest: Made, place: str, device: str) -> bool:
+    """Whether nothing but rows that go along refers to a place: a state of the rule for
+    configuration space, through which they write to functions."""
+    users = [r for r in whole.lowered.init_rows if place in (r.place.symbol, r.value.symbol)]
+    code = {r.symbol for c in whole.codes for r in c.relocations if c.phase not in STEPPERS}
+    goes = [device_of(r) == device or _silenced(whole, rest, r) for r in users]
+    return place not in code and bool(users) and all(goes)
+
+
+def _silenced(whole: Made, rest: Made, row: Row) -> bool:
+    """Whether a row has a function hold no line that only the device made one of the image's."""
+    before, after = (silent(m.lowered.bindings, m.lowered.sleep) for m in (whole, rest))
+    gone = {f.address for f in before} - {f.address for f in after}
+    return device_of(row) in gone
 
 
 def _codes(made: Made) -> Objects:

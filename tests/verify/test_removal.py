@@ -79,6 +79,21 @@ def test_another_clock_takes_the_place_of_one_that_is_gone() -> None:
     assert "FACP" not in served and served["HPET"] == "event_timer"
 
 
+def test_who_was_silenced_on_the_line_of_a_card() -> None:
+    """The rows go with the function, and with the card whose line it is."""
+    machine = recorded("pc-e1000")
+    line = next(f.interrupt_line for f in machine.functions if f.address == "00:03.0")
+    functions = tuple(
+        structs.replace(f, interrupt_line=line) if f.address == "00:01.3" else f
+        for f in machine.functions
+    )
+    machine = structs.replace(machine, functions=functions)
+    for device in ("00:01.3", "00:03.0"):
+        check(machine, device)
+    whole = removed(machine, "00:01.3").whole
+    assert any(device_of(row) == "00:01.3" for row in whole.lowered.init_rows)
+
+
 # Leaks made on purpose
 
 
