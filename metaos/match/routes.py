@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from metaos.match.facts import number
 from metaos.pattern import syntax as s
+from metaos.pattern.names import INTERRUPTS_CLASS
 from metaos.pattern.spell import dotted, walk
 from metaos.probe.acpi import isa_wire
 from metaos.probe.machine import Wire
@@ -28,7 +29,8 @@ def routes(binding: Binding) -> bool:
 
 def masks_lines(bound: Iterable[Binding]) -> bool:
     """Whether a controller has the lines by their numbers: its rule masks those nobody uses."""
-    nodes = (x for b in bound for x in walk(b.pattern.items))
+    controllers = (b.pattern for b in bound if b.pattern.class_name == INTERRUPTS_CLASS)
+    nodes = (x for pattern in controllers for x in walk(pattern.items))
     return any(isinstance(x, s.Member) and dotted(x) == _MASKED for x in nodes)
 
 
