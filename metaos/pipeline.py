@@ -48,7 +48,7 @@ from metaos.probe.qemu import probe_qemu
 from metaos.tools import differing, tool_versions
 from metaos.verify.absent import check_absent
 from metaos.verify.account import first_difference
-from metaos.verify.compare import Rebuilt
+from metaos.verify.compare import Rebuilt, is_another, not_its_sources
 from metaos.verify.compare import compare as compare_images
 from metaos.verify.laws import verify
 from metaos.verify.report import Report
@@ -198,11 +198,7 @@ def remake(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> M
         if made.image.loaded == image.loaded:
             _demand_same_account(image, made.image)
             return made
-    raise MetaosError(
-        "the image is not what this machine file and these patterns make",
-        hint="name the machine file it was built from (--machine FILE) and the same --patterns, "
-        "or build it again: metaos build",
-    )
+    raise not_its_sources()
 
 
 def _demand_same_account(image: Image, made: Image) -> None:
@@ -221,14 +217,23 @@ def rebuild(image: Image, machine: Machine, *, pattern_dirs: Sequence[Path]) -> 
     """Build an image again from `machine` and these patterns, and say what is not the same.
 
     The system is the one that the image was built for.
+
+    Raises:
+        MetaosError: `machine` is another than the image was built for, and gives another image.
     """
     recorded = image.manifest.provenance.tools
     tools = differing(recorded, tool_versions())
     made = (compare_images(image, x.image, tools) for x in _remade(image, machine, pattern_dirs))
-    first = next(made)
-    return (
-        first if first.same else min((first, *made), key=lambda r: (not r.same, r.loaded_differing))
-    )
+    another = is_another(machine, image.manifest.provenance)
+    try:
+        found = next(made)
+        if not found.same:
+            found = min((found, *made), key=lambda r: (not r.same, r.loaded_differing))
+    except MetaosError as error:
+        raise (not_its_sources() if another else error) from error
+    if another and not found.same:
+        raise not_its_sources()
+    return found
 
 
 def _remade(image: Image, machine: Machine, pattern_dirs: Sequence[Path]) -> Iterator[Made]:

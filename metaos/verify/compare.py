@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from metaos.errors import MetaosError
 from metaos.link.image import Image
-from metaos.link.manifest import AccountEntry
+from metaos.link.manifest import AccountEntry, Provenance
+from metaos.probe.machine import Machine, domain
 from metaos.tools import Differing
 
 _SHOWN = 20
@@ -104,3 +106,19 @@ def render(rebuilt: Rebuilt) -> list[str]:
     if rebuilt.manifest:
         lines.append(f"  manifest: {', '.join(rebuilt.manifest)} differ")
     return lines + [f"  tool {tool}" for tool in rebuilt.tools]
+
+
+def is_another(machine: Machine, made_for: Provenance) -> bool:
+    """Whether an image that says this of itself was certainly made for another machine."""
+    functions = {f.address for f in machine.functions if not domain(f.address)}
+    there = set(made_for.config.functions) if made_for.config is not None else functions
+    return functions != there or machine.emulator != made_for.emulator
+
+
+def not_its_sources() -> MetaosError:
+    """What is said where a machine file and patterns make another image than the one given."""
+    return MetaosError(
+        "the image is not what this machine file and these patterns make",
+        hint="name the machine file it was built from (--machine FILE) and the same --patterns, "
+        "or build it again: metaos build",
+    )

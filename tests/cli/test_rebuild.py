@@ -10,6 +10,7 @@ import pytest
 
 from metaos.errors import Exit
 from metaos.link.image import pack_image, read_image
+from metaos.resources import PATTERNS
 from metaos.tools import MISSING, differing, tool_versions
 from tests.command import metaos
 from tests.lower.lowering import MACHINES
@@ -59,14 +60,23 @@ def test_a_folded_unit_is_rebuilt_so(tmp_path: Path) -> None:
     assert rebuilt(path)[0] == Exit.DONE
 
 
-def test_another_machine_makes_another_image(image: Path) -> None:
-    code, report = rebuilt(image, OTHER)
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_another_machine_breaks_no_law(image: Path, more: tuple[str, ...]) -> None:
+    result = metaos("audit", image, "--rebuild", "--machine", OTHER, *more)
+    assert result.returncode == Exit.FAILED and result.stdout == ""
+    assert result.stderr.startswith("error: the image is not what this machine file and these")
+    assert "name the machine file it was built from" in result.stderr
+
+
+def test_other_patterns_make_another_image(image: Path, tmp_path: Path) -> None:
+    own = tmp_path / "services" / "banner.pattern"
+    own.parent.mkdir()
+    text = (PATTERNS / "services" / "banner.pattern").read_text("utf-8")
+    own.write_text(text.replace('"MetaOS', '"SomeOS'), "utf-8")
+    assert own.read_text("utf-8") != text
+    code, report = rebuilt(image, MACHINE, "--patterns", str(tmp_path))
     assert code == Exit.LAW_BROKEN
     assert [v["law"] for v in report["violations"]] == [6]  # type: ignore[attr-defined]
-    found = report["rebuilt"]
-    assert isinstance(found, dict)
-    assert found["loaded_differing"] > 100 and len(found["parts"]) == 20 and found["more_parts"]
-    assert found["tools"] == []
 
 
 def test_a_changed_byte_is_named_by_its_entry(image: Path, tmp_path: Path) -> None:
