@@ -20,7 +20,7 @@ import stat
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -139,17 +139,8 @@ def pack_image(loaded: bytes, manifest: Manifest, account: Iterable[AccountEntry
     inner = [entry for entry in account if entry.start < base]
     packed_manifest = zlib.compress(_json(manifest), 9)
     account_at = _up(base + len(packed_manifest), SECTOR)
-    room, packed_account, entries = SECTOR, b"", inner
-    while True:  # the account describes its own length: grow its room until it fits
-        end = max(SMALLEST_FILE, _up(account_at + room + TRAILER_LENGTH, SECTOR))
-        entries = [
-            *inner,
-            *_container_entries(base, len(packed_manifest), account_at, account_at + room, end),
-        ]
-        packed_account = zlib.compress(_json(entries), 9)
-        if len(packed_account) <= room:
-            break
-        room = _up(len(packed_account), SECTOR)
+    entries, packed_account = pack_account(inner, base, len(packed_manifest))
+    end = entries[-1].end
     body = bytearray(end)
     body[:base] = loaded
     body[base : base + len(packed_manifest)] = packed_manifest
@@ -158,6 +149,31 @@ def pack_image(loaded: bytes, manifest: Manifest, account: Iterable[AccountEntry
     body[-TRAILER_LENGTH:] = _TRAILER.pack(MAGIC, *fields, b"")
     body[-_DIGEST_LENGTH:] = sealed_by(body)
     return Image(bytes(body), manifest, tuple(entries))
+
+
+def pack_account(
+    inner: Sequence[AccountEntry], base: int, manifest_length: int
+) -> tuple[list[AccountEntry], bytes]:
+    """All entries and how they are packed, behind `base` loaded bytes and the packed manifest.
+
+    The account says where it ends itself: its room grows until it fits. In room for a sector more
+    it may be shorter by some bytes, and not need it: then it is packed less well, and is longer.
+    """
+    account_at = _up(base + manifest_length, SECTOR)
+    entries, packed = list(inner), b""
+    for level in range(9, -1, -1):
+        room = SECTOR
+        while True:
+            end = max(SMALLEST_FILE, _up(account_at + room + TRAILER_LENGTH, SECTOR))
+            own = _container_entries(base, manifest_length, account_at, account_at + room, end)
+            entries = [*inner, *own]
+            packed = zlib.compress(_json(entries), level)
+            if len(packed) <= room:
+                break
+            room = _up(len(packed), SECTOR)
+        if room - len(packed) < SECTOR:
+            break
+    return entries, packed
 
 
 def write_image(image: Image, path: Path) -> None:

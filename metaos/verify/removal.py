@@ -23,6 +23,7 @@ from metaos.lower.stepper import PLATFORM
 from metaos.lower.text import DIGITS, TEXTS
 from metaos.match.diff import code_without_relocations
 from metaos.match.serves import Made, device_of
+from metaos.pattern import syntax as s
 
 STEPPERS = ("guard", "init")
 """The platform's code in these phases does the rows; it is made for them, and for no device."""
@@ -65,9 +66,12 @@ def _named(rest: Made, device: str) -> Iterator[str]:
 
 def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
     """The rows of all others are the same, in the same order."""
+    gone = set(_timers(whole, rest)) - {b.device.address for b in rest.lowered.bindings.bindings}
     for phase, of in (("guard", _guard_rows), ("init", _init_rows)):
         before, after = ([_row(made, row) for row in of(made, device)] for made in (whole, rest))
         for row in before:
+            if row.row.device in gone:
+                continue
             if after and row == after[0]:
                 after.pop(0)
             elif phase == "init" and _silenced(whole, rest, row.row):
@@ -120,7 +124,7 @@ def _goes_along(whole: Made, row: Row, device: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row, its `site` left out, with the text that it named."""
+    """A row, its `site` left out, with the text that it named if it can fail."""
 
     row: Row
     said: bytes
@@ -131,7 +135,8 @@ class _Row:
 
 
 def _row(made: Made, row: Row) -> _Row:
-    return _Row(replace(row, site=0), _said(made, row.site))
+    fails = bool(row.mask or row.limit)
+    return _Row(replace(row, site=0), _said(made, row.site) if fails else b"")
 
 
 def _said(made: Made, site: int) -> bytes:
@@ -191,11 +196,17 @@ def _served(whole: Made, rest: Made) -> tuple[str, ...]:
 
     the report and the banner if no console is left to show them.
     """
-    names = {place.name for place in rest.lowered.places}
-    clock = next((p.device for p in whole.lowered.places if p.name == NOW), "")
-    told = () if NOW in names else (clock,)
     shows = any(c.phase == "report" and c.device != PLATFORM for c in rest.codes)
-    return (*told, *(() if shows else (PLATFORM,)))
+    return (*_timers(whole, rest), *(() if shows else (PLATFORM,)))
+
+
+def _timers(whole: Made, rest: Made) -> Iterator[str]:
+    """What told the time, and what woke the machine for it, if nobody asks for it any more."""
+    if any(place.name == NOW for place in rest.lowered.places):
+        return
+    yield from (place.device for place in whole.lowered.places if place.name == NOW)
+    bound = whole.lowered.bindings.bindings
+    yield from (b.device.address for b in bound if b.pattern.one(s.Alarm) is not None)
 
 
 def _only_about(whole: Made, rest: Made, place: str, device: str) -> bool:

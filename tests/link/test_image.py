@@ -17,6 +17,7 @@ from metaos.link.image import (
     AccountEntry,
     FileRange,
     Image,
+    pack_account,
     pack_image,
     read_image,
     uncovered,
@@ -85,6 +86,23 @@ def test_uncovered_names_gaps_and_overlaps() -> None:
 
 def test_packing_again_replaces_the_container(image: Image) -> None:
     assert pack_image(image.loaded, image.manifest, image.account) == image
+
+
+def test_an_account_that_is_shorter_in_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte too long for one sector, in two it fits into one: packed less well it needs both."""
+    inner = (AccountEntry(start=0, end=SECTOR, kind="loader"),)
+    said = iter((SECTOR + 1, SECTOR, SECTOR + 2, SECTOR + 1))
+    levels: list[int] = []
+
+    def compress(data: bytes, level: int) -> bytes:
+        levels.append(level)
+        return bytes(next(said))
+
+    monkeypatch.setattr("metaos.link.image.zlib.compress", compress)
+    entries, packed = pack_account(inner, SECTOR, 100)
+    mine = next(entry for entry in entries if entry.kind == "account")
+    assert (mine.end - mine.start, len(packed)) == (2 * SECTOR, SECTOR + 1)
+    assert levels == [9, 9, 8, 8]
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 511, 512, 4096, SMALLEST_FILE - 512])

@@ -13,9 +13,11 @@ from msgspec import structs
 
 from metaos.emit.code import Code
 from metaos.match.serves import Made, device_of
+from metaos.pattern import syntax as s
+from metaos.pipeline import make
 from metaos.probe.machine import Machine
 from metaos.verify.removal import left_over
-from tests.verify.machines import NAMES, bound, composed, recorded, removed
+from tests.verify.machines import NAMES, SYSTEM, bound, composed, recorded, removed, without
 
 pytestmark = pytest.mark.long
 
@@ -92,6 +94,20 @@ def test_who_was_silenced_on_the_line_of_a_card() -> None:
         check(machine, device)
     whole = removed(machine, "00:01.3").whole
     assert any(device_of(row) == "00:01.3" for row in whole.lowered.init_rows)
+
+
+@pytest.mark.parametrize("device", ["com0", "00:03.0"])
+def test_the_alarm_goes_with_the_last_that_something_is_due_for(device: str) -> None:
+    """And is no other's before: each says itself when it is due."""
+    machine = recorded("pc-e1000")
+    system = structs.replace(SYSTEM, services=("banner", "arp", "arp.announce"))
+    left = system if device == "com0" else structs.replace(SYSTEM, services=("banner",))
+    whole, rest = make(machine, system=system), make(without(machine, device), system=left)
+    alarm = {b.device.address for b in whole.lowered.bindings.bindings if b.pattern.of(s.Alarm)}
+    assert len(alarm) == 1
+    there = {b.device.address for b in rest.lowered.bindings.bindings}
+    assert alarm & there == (alarm if device == "com0" else set())
+    assert left_over(whole, rest, device) == ()
 
 
 # Leaks made on purpose
