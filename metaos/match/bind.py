@@ -29,6 +29,8 @@ NO_SERVICE = "the system has no service for it"
 OTHER_CLOCK = "another clock tells the time"
 NO_LINE = "no device that wakes the processor has a line of it"
 """Why a card, a clock or an interrupt controller is left alone that a pattern could serve."""
+BASE_CLASS = 16
+"""Bits of a class code below its base class. PCI 3.0 §6.2.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,21 +271,21 @@ def demand_needed(bindings: Bindings) -> None:
     carriers = {d.class_name for d in bindings.patterns.devices.values() if offers(d)}
     if any(b.pattern.class_name in carriers for b in bindings.bindings):
         return
-    near_to = {u: _nearest(u, bindings.patterns, carriers) for u in bindings.unmatched}
-    of_class = any("class" in same for same, _ in near_to.values())
+    cards = carrying_classes(bindings.patterns)
     problems = []
-    for unmatched, (same, near) in near_to.items():
+    for unmatched in bindings.unmatched:
         function = unmatched.device.function
         assert function is not None
-        if of_class and "class" not in same:  # a chipset's parts say nothing of a card
-            continue
+        told = unmatched.device.unread("class") is None
+        if told and function.class_code >> BASE_CLASS not in cards:
+            continue  # a chipset's parts are no card
         problems.append(
             Problem(
                 "E0302",
                 f"{function.address} has no pattern: {function.vendor:04x}:{function.device:04x} "
                 f"class {function.class_code:06x} revision {function.revision:02x}, "
                 f"{device_name(function)}",
-                hint=near,
+                hint=_nearest(unmatched, bindings.patterns, carriers),
             )
         )
     unread = unknown_fact(bindings.machine, "pci functions")
@@ -294,13 +296,31 @@ def demand_needed(bindings: Bindings) -> None:
             exit_code=Exit.NO_PATTERN,
             hint=HOW_TO_GET,
         )
+    needs = f"system '{bindings.system.name}' needs a network card, and"
+    if not problems:
+        raise MetaosError(
+            f"{needs} this machine has none",
+            exit_code=Exit.NO_PATTERN,
+            hint="add one and probe again, or leave its services out of the system file",
+        )
     raise MetaosError(
-        f"system '{bindings.system.name}' needs a network card, and no device of this machine "
-        "has a pattern of that class",
+        f"{needs} no device of this machine has a pattern of that class",
         exit_code=Exit.NO_PATTERN,
         problems=problems,
         hint="write a pattern for it ('metaos patterns new', docs/guides/), or leave its services "
         "out of the system file",
+    )
+
+
+def carrying_classes(patterns: Patterns) -> frozenset[int]:
+    """The base classes that patterns of devices which carry services match by."""
+    return frozenset(
+        value >> BASE_CLASS
+        for pattern in patterns.devices.values()
+        if offers(pattern)
+        for match in pattern.of(s.Match)
+        for key, value in match.keys
+        if key == "class"
     )
 
 
@@ -310,20 +330,15 @@ def offers(pattern: Pattern) -> bool:
     return turn is not None and any(isinstance(x, s.Offer) for x in walk(turn.steps))
 
 
-def _nearest(
-    unmatched: Unmatched, patterns: Patterns, classes: set[str]
-) -> tuple[frozenset[str], str]:
-    """The ids the device shares with patterns of these classes, and the nearest of them."""
+def _nearest(unmatched: Unmatched, patterns: Patterns, classes: set[str]) -> str:
+    """Of the patterns of these classes those that share the most ids with the device."""
     function = unmatched.device.function
     assert function is not None
     near: list[tuple[int, bool, str]] = []
-    shared: set[str] = set()
     for loser in unmatched.losers:
         pattern = patterns.devices[loser.pattern]
         keys = [k for m in pattern.of(s.Match) for k in m.keys]
         same = {k for k, value in keys if (read := function_key(k)) and read(function) == value}
         if same and pattern.class_name in classes:
             near.append((-len(same), bool(pattern.unproved), f"{loser.pattern} ({loser.why})"))
-            shared |= same
-    text = "nearest: " + "; ".join(text for *_, text in sorted(near)[:3]) if near else ""
-    return frozenset(shared), text
+    return "nearest: " + "; ".join(text for *_, text in sorted(near)[:3]) if near else ""

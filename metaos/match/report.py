@@ -15,7 +15,15 @@ from dataclasses import replace
 
 import msgspec
 
-from metaos.match.bind import NO_SERVICE, Binding, Bindings, Unmatched, offers
+from metaos.match.bind import (
+    BASE_CLASS,
+    NO_SERVICE,
+    Binding,
+    Bindings,
+    Unmatched,
+    carrying_classes,
+    offers,
+)
 from metaos.match.device import Device
 from metaos.match.keys import differs, function_key
 from metaos.match.known import missing_facts
@@ -28,8 +36,6 @@ from metaos.probe.machine import Function, domain
 
 MOST_NEAR = 3
 _MOST_MEMBERS = 8
-_BASE_CLASS = 16
-"""Bits below the base class in a class code. PCI 3.0 §6.2.1."""
 _UNREAD = ("ids", "config header")
 _READ_ON = "read it as root: metaos probe sysfs; or boot the discoverer"
 
@@ -235,15 +241,7 @@ def _wanted(function: Function, bindings: Bindings) -> tuple[str, str]:
     """Whether the system lacks what this function, by its base class, could be."""
     if not _carries(bindings):
         return "no", "the system asks nothing of such a device"
-    carriers = [p for p in bindings.patterns.devices.values() if offers(p)]
-    bases = {
-        value >> _BASE_CLASS
-        for pattern in carriers
-        for match in pattern.of(s.Match)
-        for key, value in match.keys
-        if key == "class"
-    }
-    if function.class_code >> _BASE_CLASS not in bases:
+    if function.class_code >> BASE_CLASS not in carrying_classes(bindings.patterns):
         return "no", "the system asks nothing of such a device"
     serving = [b.device.address for b in bindings.bindings if offers(b.pattern)]
     if serving:

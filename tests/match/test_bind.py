@@ -246,6 +246,16 @@ def test_a_machine_without_functions_needs_a_card_too() -> None:
     with pytest.raises(MetaosError) as refused:
         bind(bare, own(), read_system())
     assert refused.value.exit_code is Exit.NO_PATTERN and not refused.value.problems
+    assert refused.value.message.endswith("needs a network card, and this machine has none")
+
+
+def test_the_parts_of_a_chipset_are_no_card_without_a_pattern() -> None:
+    whole = machine()
+    rest = tuple(f for f in whole.functions if f.address != CARD_ADDRESS)
+    with pytest.raises(MetaosError) as refused:
+        bind(msgspec.structs.replace(whole, functions=rest), own(), read_system())
+    assert len(rest) > 1 and not refused.value.problems
+    assert "this machine has none" in refused.value.message
 
 
 # ---- services -----------------------------------------------------------------------------
