@@ -61,6 +61,7 @@ def run(
         image=image,
         net=net,
         forwards=tuple(forward or [FORWARD]),
+        patterns=tuple(cli_build.pattern_folders(tuple(patterns or ()))),
         capture=pcap,
         accel=accel,
         target=target,

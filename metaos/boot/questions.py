@@ -111,7 +111,7 @@ def ask(
     view = View(chain, own, frame, len(frame), given)
     sent = frame[: example.cut] if example.cut is not None else frame
     length = 0 if example.silence else _answer_length(view)
-    answers = () if example.silence else tuple(p for a in example.answers for p in _conjuncts(a))
+    answers = () if example.silence else tuple(p for a in example.answers for p in conjuncts(a))
     return Question(service.name, example.title, payload, view, sent, length, answers)
 
 
@@ -180,7 +180,7 @@ def _rules(chain: Chain, example: syntax.Example) -> dict[tuple[int, str], tuple
     """
     rules: dict[tuple[int, str], tuple[syntax.Expr, int]] = {}
     for index, layer in enumerate(chain.layers):
-        for condition in _conjuncts(layer.service.where) if layer.service.where else ():
+        for condition in conjuncts(layer.service.where) if layer.service.where else ():
             match condition:
                 case syntax.Binary(operator="==", left=syntax.Name() as name, right=value):
                     rules[_target(chain, index - 1, path_of(name), name.span)] = value, index - 1
@@ -226,10 +226,11 @@ def _answer_length(view: View) -> int:
     return len(view.frame)
 
 
-def _conjuncts(expression: syntax.Expr) -> tuple[syntax.Expr, ...]:
+def conjuncts(expression: syntax.Expr) -> tuple[syntax.Expr, ...]:
+    """What all has to hold for `expression` to hold."""
     match expression:
         case syntax.Binary(operator="&", left=left, right=right):
-            return (*_conjuncts(left), *_conjuncts(right))
+            return (*conjuncts(left), *conjuncts(right))
     return (expression,)
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,6 +31,8 @@ from metaos.boot.acceptance import (
     plan,
 )
 from metaos.boot.qemu import Qemu
+from metaos.boot.reached import forward_notes, shared
+from metaos.boot.shown import OwnLine, copy_console
 from metaos.boot.target import NO_TARGET, QEMU, command, load_target, open_chardevs
 from metaos.boot.usage import Meter, process_seconds
 from metaos.errors import Exit, MetaosError
@@ -41,12 +41,12 @@ from metaos.link.image import Image, read_image
 from metaos.link.manifest import Manifest
 from metaos.match.cards import Role, roles
 from metaos.match.system import System
+from metaos.resources import PATTERNS
 
 if TYPE_CHECKING:
     from metaos.pattern.patterns import Patterns
 
 _SERIAL = "metaos-serial"
-_BUFFER = 1 << 16
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _AGAIN = "build it again: metaos build"
@@ -67,6 +67,7 @@ class Wanted:
     target: str | None
     arguments: tuple[str, ...]
     forwards: tuple[str, ...] = ()
+    patterns: tuple[Path, ...] = (PATTERNS,)
     gdb: int | None = None
 
 
@@ -109,7 +110,7 @@ def run(wanted: Wanted, progress: Progress) -> Exit:
     with (
         os.fdopen(reader, "rb", buffering=0) as console,
         os.fdopen(writer, "wb") as end,
-        Qemu(plan.command, qmp=False, stdout=end) as vm,
+        Qemu(plan.command, stdout=end) as vm,  # its greeting: the arguments are as QEMU wants them
     ):
         end.close()
         progress(f"{plan.accel.name}: {plan.accel.why}")
@@ -117,11 +118,12 @@ def run(wanted: Wanted, progress: Progress) -> Exit:
             progress(text)
         progress("the machine's console follows; Ctrl-C ends it")
         meter = Meter(process_seconds(vm.pid), time.monotonic)
+        own_line = OwnLine(progress)
         try:
-            _copy(console, meter, progress)
+            copy_console(console, meter, own_line)
         finally:
             if cost := meter.all():
-                progress(cost)
+                own_line.say(cost)
         if vm.wait(_END_SECONDS):
             raise vm.death("while it ran")
     progress("the machine ended: it was reset or switched itself off")
@@ -237,6 +239,8 @@ def _verdicts(
 
 def _fate(vm: Qemu, manifest: Manifest) -> str:
     """Why nothing more is to be waited for: nothing while there is."""
+    if not manifest.phases:
+        return ""
     place = manifest.symbol(manifest.next).physical
     try:
         words = vm.hmp(f"xp /1gx {place:#x}").split()
@@ -308,36 +312,16 @@ def _backend(wanted: Wanted, image: Image) -> tuple[str, tuple[str, ...]]:
         served = roles_of(image, wanted.image)
         guests = [role.interface for role in served] or [_system(image, wanted.image).interface]
         backend = network.user_backend(guests, forwards)
-        notes = [_leads_to(f, served) for f in forwards] if len(served) > 1 else []
-        return backend, (*_shared(served), *notes, *map(_line_to_try, forwards))
+        system = _system(image, wanted.image)
+        return backend, forward_notes(forwards, served, system, wanted.patterns)
     if wanted.net == "dgram":
         ends = network.free_datagrams()
         note = (
             f"raw frames, one a datagram, on 127.0.0.1: send to port {ends.machine_port}, "
             f"answers come to port {ends.our_port}"
         )
-        return ends.backend, (*_shared(roles_of(image, wanted.image)), note)
+        return ends.backend, (*shared(roles_of(image, wanted.image)), note)
     return "", ()
-
-
-def _shared(served: Sequence[Role]) -> list[str]:
-    """What to say of several cards on one network."""
-    if len(served) < 2:
-        return []
-    each = ", ".join(f"{role.card} is {role.interface.ip}" for role in served)
-    return [f"{len(served)} cards share the network: {each}"]
-
-
-def _leads_to(forward: network.Forward, served: Sequence[Role]) -> str:
-    role = next((r for r in served if r.interface.ip == forward.guest), served[0])
-    other = next(r for r in served if r is not role)
-    way = f"{forward.host_port}:{other.interface.ip}:{forward.guest_port}/{forward.protocol}"
-    return f"port {forward.host_port} leads to {role.card}; another card's: -p {way}"
-
-
-def _line_to_try(forward: network.Forward) -> str:
-    option = "-u " if forward.protocol == network.DATAGRAM else ""
-    return f"try: echo hi | nc {option}-w1 127.0.0.1 {forward.host_port}"
 
 
 def machine_arguments(wanted: Wanted, image: Image) -> list[str]:
@@ -407,17 +391,3 @@ def roles_of(image: Image, path: Path) -> tuple[Role, ...]:
     """The image's network cards, in the machine's order, and what each is to do."""
     offering = [device.address for device in image.manifest.provenance.devices if device.offers]
     return roles(_system(image, path), offering)
-
-
-def _copy(console: IO[bytes], meter: Meter, progress: Progress) -> None:
-    """Copy the machine's console to stdout until QEMU closes it; say what its silence costs."""
-    while True:
-        if not select.select([console], [], [], meter.left)[0]:
-            progress(meter.quiet())
-            continue
-        data = console.read(_BUFFER)
-        if not data:
-            return
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        meter.heard()

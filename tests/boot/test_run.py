@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from metaos.boot import network
+from metaos.boot.reached import answers_at
 from metaos.boot.run import Wanted, command_text, run
 from metaos.boot.run import test as examine
 from metaos.errors import Exit, MetaosError
+from metaos.match.system import System
+from metaos.resources import PATTERNS
 from tests.boot.started import free_port, processes, start, wait_for_line
 from tests.boot.stub import emulator, stub_image
 
@@ -138,7 +141,9 @@ def test_run_shows_the_console_and_leaves_no_qemu(
     tmp_path: Path, number: int, code: int, says: str
 ) -> None:
     port = free_port()
-    image = stub_image(tmp_path / "x.img", emulator=emulator(*MACHINE, "-serial", "null"))
+    machine = emulator(*MACHINE, "-serial", "null")
+    system = System(name="stub", address="10.0.2.15/24", services=("arp", "udp.echo"))
+    image = stub_image(tmp_path / "x.img", emulator=machine, system=system)
     with start("run", image, "--accel", "tcg", "-p", f"{port}:7/udp") as process:
         wait_for_line(process, "hello from the guest")
         assert len(processes(image)) == 2
@@ -154,6 +159,33 @@ def test_run_shows_the_console_and_leaves_no_qemu(
     while processes(image):
         assert time.monotonic() < end, "QEMU was left behind"
         time.sleep(0.02)
+
+
+@pytest.mark.qemu
+def test_what_qemu_refuses_is_said_before_all_else(tmp_path: Path) -> None:
+    image = stub_image(tmp_path / "x.img", emulator=emulator(*MACHINE))
+    with start("run", image, "--accel", "tcg", "--net", "none", "--", "-devcie", "x") as process:
+        out, said = process.communicate(timeout=30)
+    assert process.returncode == Exit.FAILED and out == ""
+    assert said.startswith("error: QEMU ended with exit status 1 at start:\n")
+    assert "-devcie: invalid option" in said
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "services", "answers"),
+    [
+        (7, "udp", ("arp", "udp.echo"), True),
+        (4004, "udp", ("udp.tally",), True),
+        (9, "udp", ("arp", "udp.echo"), False),
+        (7, "udp", ("arp", "icmp.echo"), False),
+        (7, "tcp", ("udp.echo",), False),
+    ],
+)
+def test_a_port_is_tried_where_a_service_answers(
+    port: int, protocol: str, services: tuple[str, ...], answers: bool
+) -> None:
+    system = System(name="s", address="10.0.2.15/24", services=services)
+    assert answers_at(port, protocol, services, system, [PATTERNS]) == answers
 
 
 @pytest.mark.qemu
