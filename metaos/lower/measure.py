@@ -4,13 +4,13 @@
     passed, waited = measure(b, look)        # what its stepper does for them in each turn
 
 The first row waits until the clock goes on, and notes the counter; the second lets `nanoseconds`
-pass by the clock, and says then what the counter is multiplied by; the third refuses a counter
-that stands, or is no faster than it is made to look.
+pass by the clock, and says as it goes on once more what the counter is multiplied by; the third
+refuses a counter that stands, or is no faster than it is made to look.
 
-A turn looks at the counter before and behind the clock. If much was counted between the two, since
-something else had the processor, it is not known well when the clock was read. So the second row
-also waits until that, of its beginning and its end, is less than a part in 2^CLOSE of what was
-measured, and gives up when 2^PATIENCE times the time is over.
+The clock went on between its last reading and this one, so between the counter before the one and
+behind the other. If something else had the processor meanwhile, it is not known well when: so
+neither row ends with a turn for which that is more than half as long again as for the turn before.
+The second is given up when 2^PATIENCE times its time is over.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ from metaos.lower.text import Texts
 from metaos.pattern import syntax as s
 
 MEASURED = "clock.measured"
-"""Two 64-bit numbers: the counter when the clock went on, and how exactly that is known."""
-MEASURED_SIZE = 16
-_NOTED, _WIDTH = 0, 8
+"""Three 64-bit numbers: the counter when the clock went on; of the turn before, the counter before
+the clock was read, and what it had counted since it was before the reading before that."""
+MEASURED_SIZE = 24
+_NOTED, _BEFORE, _LENGTH = 0, 8, 16
 _FRACTION = 32
 """Bits of the quotient below the point: a counter of 5 GHz is known to a part in 10^7, and the
 dividend has room for minutes."""
-CLOSE, PATIENCE = 10, 7
+PATIENCE = 7
+CLOSE = 10
+"""What is measured is taken to be right to a part in 2^CLOSE: a turn of init at its beginning and
+one at its end are less, of 50 ms."""
 FASTEST = 1 << 21
 """In the upper half of SCALE: no counter has more than 32 GHz."""
 BEGINS = (Fill(4, 1, 4, (SCALED << _FRACTION) // 1_000_000_000),)
@@ -81,18 +85,19 @@ class Look:
 
 def measure(b: Builder, look: Look, clock: Ticks) -> tuple[Op, Op]:
     """Whether the row has passed, and how much of its limit's time counts as over."""
-    behind = b.counted()
-    width = b.sub(behind, look.before)
-    noted, first = b.load(64, MEASURED, _NOTED), b.load(64, MEASURED, _WIDTH)
-    b.store(b.select(look.edge, behind, noted), MEASURED, _NOTED)
-    b.store(b.select(look.edge, width, first), MEASURED, _WIDTH)
-    counted = b.sub(behind, noted)
-    scale = b.select(look.measured, _scale(b, look.elapsed, counted, clock), b.load(64, SCALE))
-    b.store(scale, SCALE)
-    unsure = b.shl(b.add(width, first), b.const(CLOSE, 64))
-    close = b.and_(b.ule(look.limit, look.elapsed), b.ule(unsure, counted))
-    went = b.ne(look.since, b.const(0, look.since.bits))
-    passed = b.select(look.measured, close, b.select(look.edge, went, look.passed))
+    now = b.counted()
+    length = b.sub(now, b.load(64, MEASURED, _BEFORE))
+    usual = b.load(64, MEASURED, _LENGTH)
+    b.store(look.before, MEASURED, _BEFORE)
+    b.store(length, MEASURED, _LENGTH)
+    undisturbed = b.ule(length, b.add(usual, b.lshr(usual, b.const(1, 64))))
+    went = b.and_(b.ne(look.since, b.const(0, look.since.bits)), undisturbed)
+    noted = b.load(64, MEASURED, _NOTED)
+    b.store(b.select(look.edge, now, noted), MEASURED, _NOTED)
+    measured = _scale(b, look.elapsed, b.sub(now, noted), clock)
+    b.store(b.select(look.measured, measured, b.load(64, SCALE)), SCALE)
+    ended = b.and_(b.ule(look.limit, look.elapsed), went)
+    passed = b.select(look.measured, ended, b.select(look.edge, went, look.passed))
     patient = b.lshr(look.elapsed, b.const(PATIENCE, 32))
     return passed, b.select(look.measured, patient, look.elapsed)
 

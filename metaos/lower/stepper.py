@@ -430,7 +430,7 @@ class _Stepper:
         limit = self.columns["limit"]
         if self.ticks is None or not any(c.value for c in limit.cells):
             return passed, b.const(1, 1)
-        measures = self.is_kind(MEASURE)
+        edge, measures = self.is_kind(EDGE), self.is_kind(MEASURE)
         before = b.counted() if measures is not None else b.const(0, 64)
         now = b.resize(read(b, self.ticks), 32)
         since = self.ticks.since(b, now, b.load(32, LAST))
@@ -446,8 +446,7 @@ class _Stepper:
                 at = b.select(timed, b.zext(self.value, 64), b.address(SPARE))
                 b.store(elapsed, ABSOLUTE, 0, (at,))
         waited = elapsed
-        edge = self.is_kind(EDGE)
-        if measures is not None and edge is not None:
+        if edge is not None and measures is not None:
             with b.at(self.span(MEASURE)):
                 longest = self.column("limit")
                 look = Look(edge, measures, before, since, elapsed, longest, passed)
