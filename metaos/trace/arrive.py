@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from metaos.errors import MetaosError, Span
 from metaos.ir.build import Builder
 from metaos.ir.program import SHADOW, Op, Program
+from metaos.lower.clock import Ticks
 from metaos.lower.lower import Lowered, card_services
 from metaos.lower.plan import DevicePlan
 from metaos.lower.services import Services
@@ -62,13 +63,13 @@ def card_of(lowered: Lowered, address: str) -> Card:
     """One card, lowered once more to see what its turn offers."""
     for plan, services in card_services(lowered.bindings, cards(lowered), ticks=lowered.ticks):
         if plan.address == address:
-            return _card(plan, services)
+            return _card(plan, services, lowered.ticks)
     raise MetaosError(f"{address} is no card of this image")
 
 
-def _card(plan: DevicePlan, services: Services) -> Card:
+def _card(plan: DevicePlan, services: Services, ticks: Ticks | None) -> Card:
     builder, spy = Builder(plan.address, "steady"), _Spy(services)
-    Turn(plan, builder, spy, None).lower()
+    Turn(plan, builder, spy, None, ticks).lower()
     if len(spy.seen) != 1:
         raise MetaosError(f"{plan.address} offers {len(spy.seen)} frames a turn; trace follows one")
     return Card(plan, builder.finish(), *spy.seen[0])

@@ -10,8 +10,13 @@ import pytest
 
 from metaos import resources
 from metaos.errors import MetaosError
+from metaos.lower.lower import lower
+from metaos.match.bind import bind
+from metaos.match.system import System
 from metaos.pattern.patterns import load
+from metaos.trace.arrive import card_of
 from metaos.trace.frames import Asked, frame_of
+from tests.lower.lowering import machine
 
 PATTERNS = load([resources.PATTERNS])
 INTERFACE = ipaddress.IPv4Interface("10.0.2.15/24")
@@ -97,3 +102,10 @@ def test_a_capture_without_a_number_is_helped(tmp_path: Path) -> None:
     with pytest.raises(MetaosError) as raised:
         frame_of(str(path), ASKED)
     assert raised.value.hint.endswith("c.pcap#1")
+
+
+def test_a_frame_of_an_image_that_does_something_at_a_time_has_its_card() -> None:
+    """Its card's turn cannot be lowered without the clock."""
+    system = System(name="x", address="10.0.2.15/24", services=("arp", "arp.announce"))
+    lowered = lower(bind(machine(), PATTERNS, system))
+    assert card_of(lowered, "00:03.0").plan.address == "00:03.0"
