@@ -10,7 +10,7 @@ Nothing here knows a device: offsets, widths and effects are the pattern's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,6 +51,12 @@ class FakeDevice:
         self.sent: list[bytes] = []
         self.shown = bytearray()
         self.accesses = 0
+        self.asks = False
+        """Whether it interrupts now."""
+        self.asked = 0
+        """How often it has begun to."""
+        self.meanwhile: dict[int, Callable[[], object]] = {}
+        """What happens before the access of a number."""
         self._ports = _ports(plan)
         self.registers: dict[str, list[int]] = {}
         self.states = {name: _initial(node) for name, node in self.nodes.items()}
@@ -140,6 +146,7 @@ class FakeDevice:
     ) -> tuple[Port, ...]:
         """The registers at a place that can be accessed so; several may be names for one."""
         self.accesses += 1
+        self.meanwhile.pop(self.accesses, _nothing)()
         what = "read" if kinds is READABLE else "written"
         there = self._ports.get((symbol, offset), ())
         names = " and ".join(f"'{p.plan.node.name}'" for p in there)
@@ -182,12 +189,20 @@ class FakeDevice:
         """The device acts by itself until nothing makes it act."""
         alone = [rule for rule in self.rules if rule.event == "itself"]
         for _ in range(MAX_ACTS):
+            self._ask()
             rule = next((r for r in alone if self._holds(r.guard, Scope())), None)
             if rule is None:
                 return
             self._acts(rule.acts, Scope())
         text = f"the device acts {MAX_ACTS} times and does not come to rest"
         raise Misuse(text, alone[0].span)
+
+    def _ask(self) -> None:
+        """See whether it interrupts: a line that it holds, or messages as that begins."""
+        lines = (rule for rule in self.rules if rule.event == "interrupt")
+        asks = any(self._holds(rule.guard, Scope()) for rule in lines)
+        self.asked += asks and not self.asks
+        self.asks = asks
 
     def _holds(self, guard: s.Expr | None, scope: Scope) -> bool:
         return guard is None or bool(self.sight.number(guard, scope).number)
@@ -310,6 +325,10 @@ class FakeDevice:
         shift = one.low - 8 * first
         held = held & ~(_ones(one.bits) << shift) | value << shift
         self.bus.write(found.address + first, held.to_bytes(last - first, "little"))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _ones(count: int) -> int:

@@ -1,7 +1,8 @@
 """Run the examples of a device's rule on its fake: `test_device(...) -> Tested`.
 
 Each example begins at power on: guard and init run, then its lines in order. A network
-card is asked every example of the system's services too.
+card is asked every example of the system's services too. Where the fake says when the device
+interrupts, all this is done twice: awake, where each turn follows on the last, and asleep.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from metaos.boot.acceptance import given_of
 from metaos.boot.frames import chain_of
 from metaos.boot.questions import Question, ask, asking, judge, questions_of, sizes
 from metaos.errors import MetaosError, Span
+from metaos.fake.asleep import meets, rest
 from metaos.fake.machine import MAC
 from metaos.fake.numbers import Misuse
 from metaos.fake.observe import Observer
-from metaos.fake.prepare import Prepared, prepare
+from metaos.fake.prepare import Prepared, interrupts, prepare
 from metaos.fake.results import Outcome, Reach, Tested
 from metaos.fake.seen import Seen, coverage
 from metaos.fake.sight import Scope
@@ -32,6 +35,8 @@ from metaos.pattern.spell import spell, walk
 HELLO = "hello"
 """What a console is given where the example does not say."""
 SEED = 1
+SHORT = 60
+"""The shortest frame that is asked, in bytes."""
 _TURNS_TO_ANSWER = 2
 
 
@@ -42,6 +47,22 @@ class Bench:
     patterns: Patterns
     system: System
     engines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """In what an example runs, and whether the processor sleeps between turns."""
+
+    engine: str
+    asleep: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine}, asleep" if self.asleep else self.engine
+
+    @property
+    def emulated(self) -> bool:
+        return self.engine == "unicorn"
 
 
 class _Wrong(Exception):  # noqa: N818 - an example that does not hold
@@ -60,11 +81,14 @@ def test_device(pattern: Pattern, bench: Bench) -> Tested:
         return Tested(name=pattern.name, kind="device", untested="its pattern has no 'example'")
     seen, rows = Seen(), set[Span]()
     examples, asked = list[Outcome](), list[Outcome]()
-    for engine in bench.engines:
+    sleeps = interrupts(pattern)
+    for way in (Way(e, asleep) for asleep in (False, True)[: 1 + sleeps] for e in bench.engines):
         for trial in pattern.trials:
-            examples.append(_tried(pattern, trial, bench, engine, seen, rows))
+            examples.append(_tried(pattern, trial, bench, way, seen, rows))
         if offers(pattern):
-            asked += _asked(pattern, bench, engine, seen)
+            asked += _asked(pattern, bench, way, seen)
+            if way.asleep and not way.emulated:
+                examples.append(_met(pattern, bench, way, seen))
     found = coverage(pattern, seen, rows)
     reach = [Reach(what="rows", count=found.rows, missed=_places(found.missed_rows))]
     if pattern.one(s.Turn) is not None:
@@ -75,6 +99,7 @@ def test_device(pattern: Pattern, bench: Bench) -> Tested:
         examples=_joined(examples),
         asked=_joined(asked),
         reach=tuple(reach),
+        asleep=sleeps if pattern.one(s.Interrupt) is not None else None,
     )
 
 
@@ -92,7 +117,7 @@ def _joined(outcomes: list[Outcome]) -> tuple[Outcome, ...]:
     return tuple(found.values())
 
 
-def outcome(name: str, span: Span, engine: str, wrong: Exception | None) -> Outcome:
+def outcome(name: str, span: Span, way: str, wrong: Exception | None) -> Outcome:
     """An example's outcome; `wrong` is what kept it from passing."""
     at, detail = None, ""
     match wrong:
@@ -109,7 +134,7 @@ def outcome(name: str, span: Span, engine: str, wrong: Exception | None) -> Outc
     return Outcome(
         name=name,
         place=f"{span.file}:{span.line}",
-        engine=engine,
+        engine=way,
         passed=wrong is None,
         detail=detail,
         at=f"{at.file}:{at.line}" if at is not None else "",
@@ -117,7 +142,7 @@ def outcome(name: str, span: Span, engine: str, wrong: Exception | None) -> Outc
 
 
 def _tried(
-    pattern: Pattern, trial: s.Trial, bench: Bench, engine: str, seen: Seen, rows: set[Span]
+    pattern: Pattern, trial: s.Trial, bench: Bench, way: Way, seen: Seen, rows: set[Span]
 ) -> Outcome:
     wrong: Exception | None = None
     try:
@@ -127,12 +152,12 @@ def _tried(
             if isinstance(x, s.Asked) and isinstance(x.value, s.Number)
         }
         text = next((x.text for x in trial.lines if isinstance(x, s.Text)), HELLO)
-        prepared = prepare(pattern, bench.patterns, bench.system, given, text)
+        prepared = prepare(pattern, bench.patterns, bench.system, given, text, asleep=way.asleep)
         rows |= _rows(prepared)
-        _Run(prepared, given, bench, engine, seen).run(trial)
+        _Run(prepared, given, bench, way, seen).run(trial)
     except (_Wrong, MetaosError) as error:
         wrong = error
-    return outcome(trial.title, trial.span, engine, wrong)
+    return outcome(trial.title, trial.span, way.name, wrong)
 
 
 def _rows(prepared: Prepared) -> set[Span]:
@@ -148,15 +173,14 @@ class _Run:
     prepared: Prepared
     given: dict[str, int]
     bench: Bench
-    engine: str
+    way: Way
     seen: Seen
     waiting: deque[Question] = field(default_factory=deque)
     sent: int = 0
     shown: int = 0
 
     def run(self, trial: s.Trial) -> None:
-        emulated = self.engine == "unicorn"
-        self.station = self.prepared.station(self.seen, self.given, emulated=emulated)
+        self.station = self.prepared.station(self.seen, self.given, emulated=self.way.emulated)
         self.fake = self.station.fakes[self.prepared.device.address]
         failed = self.station.start()
         fails = [x for x in trial.lines if isinstance(x, s.Fails)]
@@ -168,6 +192,12 @@ class _Run:
             raise _Wrong(fails[0].span, f'the start does not fail, expected: "{fails[0].text}"')
         for line in trial.lines:
             self.line(line)
+        if self.way.asleep and failed is None:
+            wrong = rest(self.station, self.fake)
+            if not wrong and len(self.fake.sent) - self.sent != len(self.waiting):
+                wrong = "it sleeps, and a frame waits"
+            if wrong:
+                raise _Wrong(trial.span, f"then {wrong}")
 
     def line(self, line: s.TrialLine) -> None:
         match line:
@@ -274,17 +304,36 @@ def _question(bench: Bench, length: int, span: Span, number: int) -> Question:
     raise _Wrong(span, f"no service of the system answers a frame of {length} bytes")
 
 
-def _asked(pattern: Pattern, bench: Bench, engine: str, seen: Seen) -> Iterator[Outcome]:
+def _met(pattern: Pattern, bench: Bench, way: Way, seen: Seen) -> Outcome:
+    """Frames that come during turns."""
+    wrong: Exception | None = None
+    try:
+        prepared = prepare(pattern, bench.patterns, bench.system, {}, HELLO, asleep=True)
+        station = prepared.station(seen, {}, emulated=way.emulated)
+        failed = station.start()
+        if failed is not None:
+            raise _Wrong(failed, "the start fails")
+        questions = (_question(bench, SHORT, pattern.span, n).sent for n in count())
+        frames = (_on_wire(pattern, frame) for frame in questions)
+        found = meets(station, station.fakes[prepared.device.address], frames)
+        if found:
+            raise _Wrong(pattern.span, found)
+    except (_Wrong, MetaosError) as error:
+        wrong = error
+    return outcome("asleep, frames that come during a turn", pattern.span, way.name, wrong)
+
+
+def _asked(pattern: Pattern, bench: Bench, way: Way, seen: Seen) -> Iterator[Outcome]:
     """Every example of the system's services, asked through the card."""
     given = given_of(bench.system.interface, MAC)
     try:
-        prepared = prepare(pattern, bench.patterns, bench.system, {}, HELLO)
-        station = prepared.station(seen, {}, emulated=engine == "unicorn")
+        prepared = prepare(pattern, bench.patterns, bench.system, {}, HELLO, asleep=way.asleep)
+        station = prepared.station(seen, {}, emulated=way.emulated)
         failed = station.start()
         if failed is not None:
             raise _Wrong(failed, "the start fails")
     except (_Wrong, MetaosError) as error:
-        yield outcome("questions of the services", pattern.span, engine, error)
+        yield outcome("questions of the services", pattern.span, way.name, error)
         return
     address = prepared.device.address
     for service in services_of(bench.patterns, bench.system):
@@ -300,7 +349,7 @@ def _asked(pattern: Pattern, bench: Bench, engine: str, seen: Seen) -> Iterator[
                 _ask(station, address, pattern, question, span)
             except (_Wrong, MetaosError) as error:
                 wrong = error
-            yield outcome(f"{service.name}: {question.name}", span, engine, wrong)
+            yield outcome(f"{service.name}: {question.name}", span, way.name, wrong)
             if isinstance(wrong, MetaosError):
                 return  # what the device is like now, nobody knows
 

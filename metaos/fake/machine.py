@@ -31,6 +31,7 @@ from metaos.probe.machine import (
     Mmio,
     Network,
     Origin,
+    Wire,
 )
 
 ADDRESS = "00:01.0"
@@ -40,6 +41,10 @@ _MEMORY, _PORTS = 0x2000_0000, 0xC000
 _MEMORY_SIZE, _PORTS_SIZE = 0x2_0000, 0x100
 _WINDOW_SIZE, _LOOKED_AT = 0x200, 16
 _LEGACY_PORT = 0x1000
+_LINE = 11
+"""Where firmware has routed pins and windows."""
+_SIGNAL = 0x05
+"""The capability by which a function sends messages. PCI 3.0, appendix H."""
 _ENTRIES_AT = 44
 """Where an MADT's structures begin. ACPI 6.4 table 5.19."""
 _CONFIG, _FIRST_CAPABILITY = 256, 0x40
@@ -162,7 +167,16 @@ def _leaves(pattern: Pattern) -> tuple[CpuidLeaf, ...]:
 def _mmio(pattern: Pattern, kind: str) -> Mmio:
     """A window that begins with the numbers that the fake says."""
     data = _laid(_indexed(pattern, "mmio"), bytearray(_LOOKED_AT))
-    return Mmio(kind=kind, base=_MEMORY, size=_WINDOW_SIZE, data=data.hex(), name="", origin=_FILE)
+    wire = Wire(line=_LINE, edge=False, low=False)
+    return Mmio(
+        kind=kind,
+        base=_MEMORY,
+        size=_WINDOW_SIZE,
+        data=data.hex(),
+        name="",
+        origin=_FILE,
+        interrupt=wire,
+    )
 
 
 def _function(pattern: Pattern) -> Function:
@@ -179,7 +193,7 @@ def _function(pattern: Pattern) -> Function:
         subsystem_device=keys.get("subsystem_device", 0),
         header_type=0,
         interrupt_pin=1,
-        interrupt_line=0,
+        interrupt_line=_LINE,
         bars=(),
         capabilities=capabilities,
         config=config.hex(),
@@ -193,7 +207,11 @@ def _capabilities(pattern: Pattern, config: bytearray) -> tuple[Capability, ...]
     """The capability list, written into `config`: id, next, then what the fake says."""
     found: list[Capability] = []
     at = _FIRST_CAPABILITY
-    for one in (c for fake in pattern.fakes for c in fake.capabilities):
+    said = [c for fake in pattern.fakes for c in fake.capabilities]
+    interrupt = pattern.one(s.Interrupt)
+    if interrupt is not None and interrupt.kind == "message":
+        said.append(s.HasCapability(_SIGNAL, (("u32", 12, 0),), interrupt.span))
+    for one in said:
         found.append(Capability(id=one.id, offset=at))
         config[at] = one.id
         end = at + 2

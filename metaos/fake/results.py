@@ -30,7 +30,8 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
     """A rule's examples, the services' asked through it (`asked`), and what they reached.
 
-    `untested` says why nothing ran, or is empty.
+    `untested` says why nothing ran, or is empty. `asleep`: all ran also while the processor sleeps
+    between turns; None for a rule without an interrupt.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Tested(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Outcome, ...] = ()
     asked: tuple[Outcome, ...] = ()
     reach: tuple[Reach, ...] = ()
+    asleep: bool | None = None
     untested: str = ""
 
     @property
@@ -55,6 +57,10 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         return not any(t.failed for t in self.tested)
+
+
+_ASLEEP = "run awake and asleep"
+_AWAKE = "run awake only: the fake does not say when it interrupts"
 
 
 def text(results: Results) -> str:
@@ -76,6 +82,8 @@ def text(results: Results) -> str:
             lines.append(
                 f"  {right} of {len(tested.asked)} questions of the services answered right"
             )
+        if tested.asleep is not None:
+            lines.append(f"  {_ASLEEP if tested.asleep else _AWAKE}")
         reach = [_reach(r) for r in tested.reach if r.count]
         if reach:
             lines.append(f"  reached: {', '.join(reach)}")

@@ -102,7 +102,7 @@ def _steps(turn: s.Turn | None) -> Iterator[s.Step]:
     """The steps that do something which a guard may keep from happening."""
     for node in walk(turn.steps) if turn is not None else ():
         match node:
-            case s.Write() | s.Swap() | s.Move() | s.Advance():
+            case s.Write() | s.Swap() | s.Move() | s.Advance() | s.Wake():
                 yield node
             case s.Let(guard=guard) if guard is not None:
                 yield node

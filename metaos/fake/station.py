@@ -4,8 +4,9 @@
     station.start()                  # guard, init: "" or the row that fails
     station.turn()
 
-It stands where loader and linker stand for an image: places get addresses and their first
-values, rows their relocations, and a phase follows the place `next`.
+With a `sleeper` the processor sleeps between two turns until it is woken; `waker` is the register
+by which it interrupts itself. The station stands where loader and linker stand for an image: places
+get addresses and their first values, rows their relocations, and a phase follows the place `next`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from metaos.fake.emulate import Emulator
 from metaos.fake.load import load, placed
 from metaos.fake.numbers import Misuse
 from metaos.fake.seen import Seen
+from metaos.fake.sleeper import Sleeper
 from metaos.ir.interpret import NO_PROCESSOR, Memory, Ports, Processor, Ram, Region, run
 from metaos.ir.program import Program
 from metaos.link.parts import PHASES, shifted
@@ -80,6 +82,8 @@ class Station:
         self.programs = (*lowered.programs, program)
         self.data = (*lowered.data, *tables)
         self.fakes: dict[str, FakeDevice] = {}
+        self.sleeper: Sleeper | None = None
+        self.waker: tuple[str, int] | None = None
         self._counted = 0
         self.starts = placed(lowered.places)
         regions: dict[str, tuple[int, Region]] = {
@@ -135,6 +139,8 @@ class Station:
             phase = self.phase
             if phase in ("wipe", "steady"):
                 self.engine.write(self.starts[NEXT], self.roots["steady"].to_bytes(8, "little"))
+                if self.sleeper is not None:
+                    self.turn()
                 return None
             if phase == "report":
                 return self.seen.last
@@ -152,9 +158,19 @@ class Station:
         rows = self.lowered.init_rows if phase == "init" else self.lowered.console_rows
         return found or (rows[0].span if rows else None)
 
-    def turn(self) -> None:
-        """One turn of the steady phase."""
+    def turn(self) -> bool:
+        """One turn of the steady phase; False where the processor sleeps."""
+        if self.sleeper is not None:
+            if not self.sleeper.awake:
+                return False
+            self.sleeper.begin()
         self._run("steady", None)
+        return True
+
+    def written(self, symbol: str, offset: int) -> None:
+        """A window was written: by this the processor may interrupt itself."""
+        if self.sleeper is not None and (symbol, offset) == self.waker:
+            self.sleeper.wake()
 
     def _cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return answer(self.lowered.bindings.machine.cpu, leaf, subleaf)
@@ -208,6 +224,7 @@ class _Window:
 
     def write(self, offset: int, width: int, value: int) -> None:
         if self._fake.write(self._symbol, offset, width, value):
+            self._station.written(self._symbol, offset)
             return
         if not self._is_table(offset, width):
             raise Misuse(f"write of {value:#x} at {offset:#06x}: no register is there")

@@ -38,6 +38,9 @@ class FakeNodes(LocatedNodes):
     def itself(self, meta: Any, c: list[Any]) -> s.Rule:
         return s.Rule("itself", None, c[0], tuple(c[1:]), self.span(meta))
 
+    def on_line(self, meta: Any, c: list[Any]) -> s.Rule:
+        return s.Rule("interrupt", None, c[0], (), self.span(meta))
+
     def put(self, meta: Any, c: list[Any]) -> s.Put:
         return s.Put(c[0], c[1], c[2], self.span(meta))
 

@@ -69,7 +69,8 @@ Act = Let | Write | When | Expect | Put | Send | Show | Reset
 class Rule:
     """What a device does on `event`: reset, read or write of `register`, frame, or itself.
 
-    Done if `guard` holds; `itself` again and again while it holds.
+    Done if `guard` holds; `itself` again and again while it holds. By `interrupt` nothing is done:
+    the device interrupts while the guard holds.
     """
 
     event: str
