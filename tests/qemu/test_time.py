@@ -47,7 +47,6 @@ member uart16550 of ns16550
     when !some
       every 250 ms
         THR <- 0x2A
-    wake when some
 """
 CMOS_SECONDS = 0
 EMULATOR = 0x4000_0000
