@@ -147,15 +147,20 @@ def measure(image: Path, *, echoes: int, frames: int, arguments: Sequence[str] =
     with booted(image, arguments) as ends:
         if len(ends) < 2:
             raise MetaosError(f"{image} serves one card; a flood needs another to ask")
-        floods = []
-        for flooded in ends:
-            others = [end for end in ends if end is not flooded]
-            quiet = _ask(others, echoes, None)
-            flooder = Flooder(flooded, frames)
-            asked = _ask(others, echoes, flooder)
-            flooded.drain()
-            floods.append(_report(flooder, quiet, asked))
-    return Result(in_flight=IN_FLIGHT, floods=tuple(floods))
+        return Result(in_flight=IN_FLIGHT, floods=flooded(ends, echoes, frames))
+
+
+def flooded(ends: Sequence[End], echoes: int, frames: int) -> tuple[Flood, ...]:
+    """Each card in turn flooded, and the others asked."""
+    floods = []
+    for one in ends:
+        others = [end for end in ends if end is not one]
+        quiet = _ask(others, echoes, None)
+        flooder = Flooder(one, frames)
+        asked = _ask(others, echoes, flooder)
+        one.drain()
+        floods.append(_report(flooder, quiet, asked))
+    return tuple(floods)
 
 
 def _report(flooder: Flooder, quiet: Sequence[Asker], asked: Sequence[Asker]) -> Flood:

@@ -1,4 +1,4 @@
-"""Every card under 10,000 echoes, 32 of them in flight: none is lost, none is wrong."""
+"""Every card under 10,000 echoes, 32 of them in flight: none is lost or wrong; then it sleeps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.harness import booted
 from metaos.boot.target import NO_TARGET, load_target
 from tests.qemu.cards import devices, placed
 from tests.qemu.conftest import Make
+from tests.qemu.looks import LOOKS, asleep
 
 pytestmark = pytest.mark.qemu
 
@@ -52,8 +53,10 @@ ECHOES = 10_000
     ],
 )
 def test_none_in_flight_is_lost(target: str, arguments: tuple[str, ...], make: Make) -> None:
-    path, _ = make(probed(target, arguments))
+    path, image = make(probed(target, arguments))
+    assert image.manifest.gates.interrupts, "the image polls"
     with booted(path, plugin=False) as machine:
         machine.wake(60)
         machine.drain()
         assert in_flight(machine, ECHOES) == (ECHOES, 0)
+        assert asleep(machine.vm) >= LOOKS - 1

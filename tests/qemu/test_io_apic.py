@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from benchmarks.answers import in_flight
 from benchmarks.harness import booted
 from tests.qemu.booted import SERIAL
 from tests.qemu.conftest import Make, probed
+from tests.qemu.looks import LOOKS, asleep
 
 pytestmark = pytest.mark.qemu
 
 MICROVM = ("-M", "microvm", "-m", "64", "-nodefaults", *SERIAL, "-device", "virtio-net-device")
 ECHOES = 2_000
-LOOKS = 20
 
 
 @pytest.mark.parametrize(
@@ -34,8 +32,4 @@ def test_it_sleeps_and_loses_none(arguments: tuple[str, ...], make: Make) -> Non
         machine.wake(60)
         machine.drain()
         assert in_flight(machine, ECHOES) == (ECHOES, 0)
-        looks = 0
-        for _ in range(LOOKS):
-            looks += "HLT=1" in machine.vm.hmp("info registers")
-            time.sleep(0.01)
-        assert looks >= LOOKS - 1, "nothing comes, and the processor does not sleep"
+        assert asleep(machine.vm) >= LOOKS - 1, "nothing comes, and the processor does not sleep"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from tests.madt import without_8259
 from tests.model.reference import answer
 from tests.qemu.booted import BARE, CARD, IP, MAC, SCREEN, SERIAL, TARGET, Booted, booted
 from tests.qemu.conftest import Made, Make, probed
+from tests.qemu.looks import LOOKS, asleep
 from tests.qemu.questions import echo
 
 pytestmark = pytest.mark.qemu
@@ -36,7 +36,6 @@ NO_8259 = {
     "q35": (("-M", "q35,pic=off", *SMALL, *SCREEN), "e1000e,mac=52:54:00:12:34:56"),
     "q35, a pin": (("-M", "q35,pic=off", *SMALL), "e1000,mac=52:54:00:12:34:56"),
 }
-LOOKS = 20
 
 
 def stop_up(machine: Booted) -> None:
@@ -47,15 +46,6 @@ def stop_up(machine: Booted) -> None:
         while True:
             os.write(writer, b".")
     os.close(writer)
-
-
-def asleep(machine: Booted) -> int:
-    """Of so many looks, those at which the processor slept."""
-    found = 0
-    for _ in range(LOOKS):
-        found += "HLT=1" in machine.vm.hmp("info registers")
-        time.sleep(0.01)
-    return found
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -90,10 +80,10 @@ def slept_through(made: Made, arguments: tuple[str, ...], card: str) -> None:
         stop_up(machine)
         machine.vm.command("cont")
         machine.wait_until(lambda: machine.physical(shown, 1)[0] == 2, "two characters are taken")
-        assert asleep(machine) >= LOOKS - 1
+        assert asleep(machine.vm) >= LOOKS - 1
         request = echo(MAC, IP)
         assert machine.ask(request) == answer(request, MAC, IP)
         assert machine.physical(shown, 1) == b"\2", "one is being sent, one waits for it"
         machine.wait_for("10.0.2.15")
         assert machine.said.lstrip(".").startswith("MetaOS"), "none is lost"
-        assert asleep(machine) >= LOOKS - 1
+        assert asleep(machine.vm) >= LOOKS - 1
