@@ -227,7 +227,11 @@ def why(
     from metaos.verify import why as reasons
 
     if (place is None) == (fact is None):
-        raise MetaosError("name a place or --fact FACT, and not both", exit_code=Exit.USAGE)
+        raise MetaosError(
+            "name a place or --fact FACT, and not both",
+            hint=f"metaos why {image} steady+0x0, or metaos why {image} --fact system.address",
+            exit_code=Exit.USAGE,
+        )
     built = read_image(image)
     found = reasons.why_fact(built, fact) if fact else reasons.why(built, place or "")
     if json:

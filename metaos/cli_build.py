@@ -23,6 +23,7 @@ from metaos.probe.machine import Machine
 from metaos.project import project
 
 if TYPE_CHECKING:
+    from metaos.link.image import Image
     from metaos.verify.compare import Rebuilt
 
 MACHINE = Path("machine.json")
@@ -100,14 +101,22 @@ def rebuilt(image: Path, *, machine: Path | None, patterns: tuple[Path, ...]) ->
     from metaos import pipeline
     from metaos.link.image import read_image
 
+    built = read_image(image)
     if machine is None and not MACHINE.exists():
-        raise MetaosError(
-            "no machine file to rebuild the image from",
-            hint="name the one it was built from: --machine FILE",
-            exit_code=Exit.USAGE,
-        )
+        raise no_machine_file(built, "no machine file to rebuild the image from")
     given = _read_machine(machine or MACHINE)
-    return pipeline.rebuild(read_image(image), given, pattern_dirs=pattern_folders(patterns))
+    return pipeline.rebuild(built, given, pattern_dirs=pattern_folders(patterns))
+
+
+def no_machine_file(image: Image, message: str) -> MetaosError:
+    """`message`, with the command that writes the machine file an image was built from."""
+    hint = "name the one it was built from: --machine FILE"
+    emulator = image.manifest.provenance.emulator
+    if emulator is not None:
+        words = ["metaos", "probe", "qemu", "--target", emulator.target, "-o", str(MACHINE)]
+        more = ["--", *emulator.arguments] if emulator.arguments else []
+        hint += f"; this writes it: {shlex.join([*words, *more])}"
+    return MetaosError(message, hint=hint, exit_code=Exit.USAGE)
 
 
 def show(path: Path, *, json: bool) -> None:

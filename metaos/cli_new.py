@@ -160,6 +160,12 @@ def _bar(text: str) -> Bar:
 
 def _asked(said: Said) -> Said:
     """What the flags left out, asked for; refused where nobody can answer."""
+    if said.class_name == "service":
+        raise MetaosError(
+            "a service is no class of devices",
+            hint="services begin with docs/guides/first-service.md",
+            exit_code=Exit.USAGE,
+        )
     missing = [what for what, there in (("a name", said.name), ("--class", said.class_name or
                said.source), ("--id or --from", said.id or said.source)) if not there]  # fmt: skip
     if not missing:

@@ -132,6 +132,17 @@ def _own() -> tuple[Path, ...]:
     return found
 
 
+def _two(given: tuple[Path, str] | None) -> tuple[Path, str] | None:
+    """--from's two words; the second is not the next option."""
+    if given is not None and given[1].startswith("-"):
+        raise MetaosError(
+            "--from wants a machine file and the address of one of its functions",
+            hint=f"--from {given[0]} 00:03.0; metaos show {given[0]} lists them",
+            exit_code=Exit.USAGE,
+        )
+    return given
+
+
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="What the pattern is called.")] = "",
@@ -143,6 +154,7 @@ def new(
         typer.Option(
             "--from",
             metavar="MACHINE ADDRESS",
+            callback=_two,
             help="Ids, windows and capabilities of a machine file's function.",
         ),
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metaos import console
-from metaos.cli_build import MACHINE, pattern_folders
+from metaos.cli_build import MACHINE, no_machine_file, pattern_folders
 from metaos.errors import Exit, MetaosError
 
 
@@ -35,13 +35,10 @@ def trace(
 
     if html is not None:
         demand_replaceable(html, HTML)
-    if machine is None and not MACHINE.exists():
-        raise MetaosError(
-            "no machine file: the image holds code, and no intermediate form of it",
-            hint="name the one it was built from: --machine FILE (metaos probe writes one)",
-            exit_code=Exit.USAGE,
-        )
     built = read_image(image)
+    if machine is None and not MACHINE.exists():
+        why = "no machine file: the image holds code, and no intermediate form of it"
+        raise no_machine_file(built, why)
     wrong = check_form(built)
     if wrong:
         raise MetaosError(

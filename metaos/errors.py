@@ -125,10 +125,15 @@ class Source:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of `known`, or lists them all; empty if there are none."""
+def did_you_mean(word: str, known: Iterable[str], most: int = 0) -> str:
+    """A hint that names the nearest of `known`, or lists them; empty if there are none.
+
+    With `most`, no more of them are listed.
+    """
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, 1)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"known: {', '.join(names)}" if names else ""
+    shown = names[:most] if most else names
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return f"known: {', '.join(shown)}{more}" if names else ""

@@ -13,7 +13,7 @@ from metaos.errors import Exit, MetaosError
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How files of a kind are recognised: one of `signs` at byte `at`, from the end if negative.
+    """How files of a kind are recognised: one of `signs` at byte `at`.
 
     Space before a sign at the beginning is passed over.
     """
@@ -38,21 +38,24 @@ def demand_replaceable(path: Path, form: Form) -> None:
     Raises:
         MetaosError: it is another file, which would be lost.
     """
-    try:
-        size = path.stat().st_size if path.is_file() else 0
-        if not size:
-            return
-        with path.open("rb") as file:
-            file.seek(form.at if form.at >= 0 else max(size + form.at, 0))
-            found = file.read(64)
-    except OSError:
-        return
-    if not (found if form.at else found.lstrip()).startswith(form.signs):
+    if path.is_file() and not is_a(path, form):
         raise MetaosError(
             f"{path} is there, and is not {form.name}: it would be lost",
             hint="write another file, or remove this one first",
             exit_code=Exit.USAGE,
         )
+
+
+def is_a(path: Path, form: Form) -> bool:
+    """Whether a file is of this kind, empty, or not to be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(form.at)
+            found = file.read(64)
+            empty = not found and not path.stat().st_size
+    except OSError:
+        return True
+    return empty or (found if form.at else found.lstrip()).startswith(form.signs)
 
 
 def replace_text(path: Path, text: str) -> None:

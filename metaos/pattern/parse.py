@@ -18,6 +18,7 @@ from lark.indenter import DedentError, Indenter
 
 from metaos.errors import MetaosError, Problem, Source, Span, did_you_mean
 from metaos.pattern import syntax as s
+from metaos.pattern.keywords import keywords
 from metaos.pattern.nodes import Nodes
 
 # What a hostile text may cost: the largest rule we have has 5 KB, lines of 300 characters,
@@ -210,12 +211,21 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
         first = source.line(line).split(maxsplit=1)[:1]
         if first and first[0] in _BRANCHES:
             hint = f"nothing branches here, there is no '{first[0]}': write 'when CONDITION'"
+        elif first and not hint and first[0] not in keywords().heads:
+            hint = did_you_mean(first[0], keywords().heads, 1)
+            hint = hint if hint.startswith("did") else ""
+        if not hint and "\t" in _indent(source.line(line)):
+            hint = "a tab begins this line: blocks are indented by spaces"
         return _fail(source, "E0001", message, line, column, column + width, hint)
     character = error.char if isinstance(error, UnexpectedCharacters) else "?"
     message = f"unexpected character {character!r}"
     if character == '"':
         message = "this text has no second quote in its line"
     return _fail(source, "E0001", message, line, column, column + 1)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _fail(

@@ -146,7 +146,7 @@ def load(folders: Iterable[Path]) -> Patterns:
     if problems:
         raise MetaosError("the patterns do not parse", problems=problems)
     try:
-        patterns = resolve(tuple(files), sources)
+        patterns = resolve(tuple(files), sources, origins)
     except MetaosError as error:
         raise MetaosError(error.message, problems=_placed(error.problems, origins)) from None
     return replace(patterns, folders=origins, hidden=hidden)
@@ -164,7 +164,11 @@ def _placed(problems: Iterable[Problem], folders: Mapping[str, Path]) -> tuple[P
     )
 
 
-def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Patterns:
+def resolve(
+    files: tuple[s.File, ...],
+    sources: Mapping[str, Source],
+    folders: Mapping[str, Path] | None = None,
+) -> Patterns:
     """Join the files' declarations and apply inheritance."""
     problems: list[Problem] = []
 
@@ -174,6 +178,9 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
         problem = Problem(code, message, span, hint, line)
         if problem not in problems:  # what several inherit is said once
             problems.append(problem)
+
+    def place(span: Span) -> Span:
+        return replace(span, file=_place(span.file, folders or {}))
 
     def near(word: str, known: Iterable[str]) -> str:
         """A hint, as long as there are few problems: it takes its time."""
@@ -185,8 +192,10 @@ def resolve(files: tuple[s.File, ...], sources: Mapping[str, Source]) -> Pattern
             name, span = node.name, node.span  # type: ignore[attr-defined]
             if name in found:
                 first = found[name].span  # type: ignore[attr-defined]
-                text = f"{kind} '{name}' is declared twice, first at {first}"
-                say("E0101", text, span, "a file of the same path replaces one of MetaOS's")
+                same = first.file == span.file
+                where = f"in line {first.line}" if same else f"at {place(first)}"
+                hint = "" if same else "a file of the same path replaces one of MetaOS's"
+                say("E0101", f"{kind} '{name}' is declared twice, first {where}", span, hint)
             found[name] = node
         return found
 

@@ -381,7 +381,7 @@ class Typer:
             if constant.value > number.top:
                 self.say(
                     "E0204", f"'{spell(of)}' has {bits_of(number.bits)}, it is never "
-                    f"{spell(at)}", at.span, f"it is at most {number.top:#x}",
+                    f"{_written(at)}", at.span, f"it is at most {number.top:#x}",
                 )  # fmt: skip
         if node.operator == "<" and b.value == 0:
             self.say("E0204", "no number is below 0", node.span)
@@ -486,3 +486,12 @@ def _end(node: s.Expr, word: str) -> Span:
     return Span(
         span.file, span.line, max(span.column, span.end_column - len(word)), span.end_column
     )
+
+
+def _written(node: s.Expr) -> str:
+    """A number as it stands in the pattern, decimal or not."""
+    if isinstance(node, s.Number):
+        decimal = str(int(node.value))
+        if node.span.end_column - node.span.column == len(decimal):
+            return decimal
+    return spell(node)

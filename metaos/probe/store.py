@@ -20,7 +20,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from metaos.errors import MetaosError, Problem, Span, did_you_mean
-from metaos.files import MACHINE_FILE, demand_replaceable, replace_text
+from metaos.files import BOOT_IMAGE, MACHINE_FILE, demand_replaceable, is_a, replace_text
 from metaos.probe.check import check
 from metaos.probe.machine import SCHEMA, Machine, Struct
 from metaos.probe.places import place
@@ -46,6 +46,10 @@ def read_machine(path: Path) -> Machine:
         hint = "metaos probe qemu writes one" if isinstance(error, FileNotFoundError) else ""
         raise MetaosError(f"{path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
+        if is_a(path, BOOT_IMAGE):
+            raise MetaosError(
+                f"{path}: not a machine file, but a boot image", hint="name the machine file"
+            ) from error
         raise MetaosError(f"{path}: not UTF-8 text (byte {error.start})", hint=_AGAIN) from error
     return parse_machine(text, str(path))
 
@@ -55,8 +59,10 @@ def parse_machine(text: str, source: str = "machine.json") -> Machine:
     try:
         data = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip())
+        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         what = "it is cut off" if cut else error.msg
+        if text.strip() and text.lstrip()[0] not in '{["':
+            what = "it is no JSON"
         raise MetaosError(
             f"{source}:{error.lineno}:{error.colno}: not a machine file: {what}", hint=_AGAIN
         ) from error

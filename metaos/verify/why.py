@@ -61,6 +61,8 @@ class Origin:
         return "  ".join(parts)
 
 
+_MOST = 8
+"""So many names are listed where none is near."""
 HOW = {"value": "made of", "because": "because of"}
 """What a fact is to bytes, in words."""
 
@@ -78,10 +80,26 @@ def why(image: Image, place: str) -> tuple[Origin, ...]:
         for one in _find(image, lines, place)
     )
     if not found:
-        names = [s.name for s in image.manifest.symbols]
-        names += [line.name + "+0x0" for line in lines]
-        raise MetaosError(f"no place '{place}' in this image", hint=did_you_mean(place, names))
+        raise MetaosError(f"no place '{place}' in this image", hint=_instead(image, lines, place))
     return found
+
+
+def _instead(image: Image, lines: tuple[Line, ...], place: str) -> str:
+    """What to ask for where there is no such place."""
+    devices = [served.address for served in image.manifest.provenance.devices]
+    spelled = {name for path in _known_facts(image) for name in _spellings(path)}
+    if place and any(_begins(name, place) for name in spelled):
+        return f"it is a fact: metaos why IMAGE --fact {place}"
+    if re.fullmatch(r"[0-9a-f:]+\.[0-7]", place):
+        return f"its devices: {', '.join(devices)}"
+    if _number(place) is not None:
+        return (
+            f"offsets in the file are below {len(image.data):#x}; of code, ask for "
+            f"{' or '.join(line.name + '+0x0' for line in lines)}"
+        )
+    names = [s.name for s in image.manifest.symbols]
+    names += [*devices, *(line.name + "+0x0" for line in lines)]
+    return did_you_mean(place, names, _MOST)
 
 
 def why_fact(image: Image, fact: str) -> tuple[Origin, ...]:
@@ -99,7 +117,7 @@ def why_fact(image: Image, fact: str) -> tuple[Origin, ...]:
     if not wanted:
         names = [name for path in known for name in _spellings(path)]
         message = f"no byte of this image depends on '{fact}'"
-        raise MetaosError(message, hint=did_you_mean(fact, names))
+        raise MetaosError(message, hint=did_you_mean(fact, names, _MOST))
     chosen = {s.address: s.because for s in image.manifest.provenance.devices}
     made, there = list[Origin](), list[Origin]()
     for entry in image.account:

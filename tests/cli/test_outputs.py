@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 
 from metaos.boot.run import _create
+from metaos.cli_build import no_machine_file
 from metaos.errors import Exit, MetaosError
 from metaos.files import BOOT_IMAGE, HTML, MACHINE_FILE, PCAP, SVG, Form, demand_replaceable
+from metaos.link.image import Image, read_image
+from metaos.probe.machine import Emulator, Origin
 from metaos.probe.store import read_machine, write_machine
 from metaos.resources import SYSTEMS
+from tests.boot.stub import stub_image
 from tests.command import metaos
 from tests.lower.lowering import MACHINES
 
@@ -61,3 +65,33 @@ def test_a_probe_and_a_capture_leave_an_image_alone(tmp_path: Path) -> None:
     said = metaos("probe", "qemu", "-o", path)
     assert said.returncode == Exit.USAGE and "is not a machine file" in said.stderr
     assert path.read_bytes() == IMAGE
+
+
+def test_what_is_no_machine_file_is_said_for_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    for data, says in (
+        (b"\xfa" + IMAGE[1:], "x: not a machine file, but a boot image"),
+        (b'name = "x"\n', "x:1:1: not a machine file: it is no JSON"),
+        (MACHINE.read_bytes()[:3000], "not a machine file: it is cut off"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(MetaosError) as refused:
+            read_machine(path)
+        assert says in refused.value.message
+
+
+def test_new_says_what_from_wants_and_where_services_begin(tmp_path: Path) -> None:
+    said = metaos("patterns", "new", "edu", "--from", "m.json", "--patterns", tmp_path)
+    assert said.returncode == Exit.USAGE and "--from wants a machine file and" in said.stderr
+    said = metaos("patterns", "new", "edu", "--class", "service", "--patterns", tmp_path)
+    assert said.returncode == Exit.USAGE and "docs/guides/first-service.md" in said.stderr
+
+
+def test_without_a_machine_file_its_command_is_said(tmp_path: Path) -> None:
+    def stub(made: Emulator | None) -> Image:
+        return read_image(stub_image(tmp_path / "x.img", emulator=made))
+
+    made = Emulator(target="none", arguments=("-M", "pc", "-m", "64"), origin=Origin.QEMU)
+    said = no_machine_file(stub(made), "none").hint
+    assert said.endswith("metaos probe qemu --target none -o machine.json -- -M pc -m 64")
+    assert no_machine_file(stub(None), "none").hint.endswith("--machine FILE")

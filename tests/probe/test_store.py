@@ -251,11 +251,11 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "m.json"
-    path.write_text("old")
+    path.write_text("{}")
     monkeypatch.setattr("metaos.files.os.fchmod", full)
     with pytest.raises(MetaosError, match="No space left on device"):
         write_machine(parse_machine(TEXT), path)
-    assert path.read_text() == "old"
+    assert path.read_text() == "{}"
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.json"]
 
 

@@ -102,6 +102,20 @@ def test_why_names_the_rule_behind_a_place(place: str, expected: str) -> None:
     assert any(source in answer for answer in answers)
 
 
+@pytest.mark.parametrize(
+    ("place", "hint"),
+    [
+        ("0x7fffffffffff", "offsets in the file are below 0x"),
+        ("07:1f.7", "its devices: "),
+        ("udp.echo", "known: "),
+    ],
+)
+def test_why_says_what_there_is_instead(place: str, hint: str) -> None:
+    with pytest.raises(MetaosError) as refused:
+        why(handmade(steady=STEADY), place)
+    assert refused.value.hint.startswith(hint) and len(refused.value.hint) < 300
+
+
 @pytest.mark.parametrize("place", ["", "steady+0x9999", "nothing", "0x7fffffffffff", "-1+-1"])
 def test_why_refuses_what_is_no_place(place: str) -> None:
     with pytest.raises(MetaosError, match="no place"):
