@@ -81,8 +81,8 @@ def prepare(
 
     clock = _beside(pattern, patterns)
     if asleep:
-        every = [(*clock, *leads) for leads in _leading(patterns)]
-        tried = [beside(others, None) for others in every]
+        every = [(*clock, *leads) for leads in _leading(patterns)] or [clock]
+        tried = (beside(others, None) for others in every)
         whole = next((x for x in tried if sleep_of(x).halt), None) or beside(every[-1], "halt")
     else:
         whole = beside(clock, None)

@@ -232,7 +232,6 @@ def test_the_verb(name: str, code: int) -> None:
             ("every line is masked but the slave's", True),
             ("the local APIC takes what the 8259 says", True),
             ("there is none", True),
-            ("there is none", True),
         ]
 
 
