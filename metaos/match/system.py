@@ -43,21 +43,15 @@ CardAddress = Annotated[str, msgspec.Meta(pattern=_CARD)]
 
 _IDLE = ("halt", "poll")
 _CARD_TABLE = 'write [cards."00:03.0"]'
-_SERVICES = '["banner", "arp", "icmp.echo", "udp.echo"]'
 _WANTED = {
     "name": "a name of small letters, digits, '.', '_' and '-', as \"my-machine\"",
     "address": 'a text, as "10.0.2.15/24"',
     "gateway": 'a text, as "10.0.2.2"',
-    "services": f"a list of names of services, as {_SERVICES}",
+    "services": "a list of names of services, as 'metaos patterns list' has them",
     "idle": " or ".join(f'"{word}"' for word in _IDLE),
     "to": 'a card\'s PCI address, as "00:04.0"',
 }
 """What the values of keys are, in words."""
-_EXAMPLES = {
-    "name": 'name = "my-machine"',
-    "address": 'address = "10.0.2.15/24"',
-    "services": f"services = {_SERVICES}",
-}
 
 Setting = Annotated[
     int | str, msgspec.Meta(description="a number of 0 or more, or an address, as 10.0.2.2")
@@ -160,13 +154,19 @@ def _count(number: int) -> str:
 def _wrong_keys(table: dict[str, Any], source: Source) -> list[Problem]:
     problems = unknown_keys(table, System, source)
     problems += [
-        Problem("E0002", f"'{field.name}' is missing", hint=f"write {_EXAMPLES[field.name]}")
+        Problem("E0002", f"'{field.name}' is missing", hint=f"write {_example(field.name)}")
         for field in msgspec.structs.fields(System)
         if field.required and field.name not in table
     ]
     for name, card in _tables(table.get("cards")):
         problems += unknown_keys(card, Card, source, ("cards", name))
     return problems
+
+
+def _example(key: str) -> str:
+    """How the default system says it."""
+    lines = (SYSTEMS / "default.toml").read_text("utf-8").splitlines()
+    return next((line for line in lines if line.startswith(key)), key)
 
 
 def unknown_keys(

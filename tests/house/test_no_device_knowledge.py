@@ -16,7 +16,7 @@ ALLOWED = {
     ("boot/network.py", "udp"),
     ("cli_run.py", "udp"),
     # The shell's command, in the line that a person may try.
-    ("boot/run.py", "echo"),
+    ("boot/reached.py", "echo"),
     # LLVM's instruction that compares integers.
     ("emit/llvm.py", "icmp"),
     # What a system says at start, whatever the service that says it is called.
