@@ -22,6 +22,7 @@ from metaos.errors import Exit, MetaosError, Problem
 from metaos.ir.check import check as check_program
 from metaos.ir.program import Program
 from metaos.ir.text import render
+from metaos.link.gates import MOST_INTERRUPTS
 from metaos.link.image import Image
 from metaos.link.layout import SPILL, SPILL_SIZE
 from metaos.link.link import link
@@ -37,7 +38,6 @@ from metaos.match.cards import roles
 from metaos.match.diff import Difference, diff
 from metaos.match.known import demand_known
 from metaos.match.serves import Made, as_placed
-from metaos.match.sleep import INTERRUPTS
 from metaos.match.system import System
 from metaos.pattern.check import check as check_patterns
 from metaos.pattern.names import INTERRUPTS_CLASS
@@ -338,7 +338,7 @@ def _parts(
         data=(*lowered.data, *guard_data),
         next=NEXT,
         trap=lowered.trap,
-        interrupts=INTERRUPTS if lowered.sleep.halt else 0,
+        interrupts=MOST_INTERRUPTS if lowered.sleep.halt else 0,
         numbers=lowered.sleep.numbers,
         memory=tuple(usable),
         deposits=(MEMORY,),

@@ -155,12 +155,16 @@ def _laid(numbers: dict[tuple[str, int], int], data: bytearray) -> bytes:
     return bytes(data)
 
 
+_NUMBERED = 1
+"""Its local APIC's number is in this leaf. Source: Intel SDM vol. 2A, CPUID."""
+
+
 def _leaves(pattern: Pattern) -> tuple[CpuidLeaf, ...]:
-    """The leaves of CPUID that the fake says something of."""
+    """The leaves of CPUID that the fake says something of, and the one with its number, 0."""
     numbers = _indexed(pattern, "cpuid")
     return tuple(
         CpuidLeaf(leaf=leaf, subleaf=0, **{r: numbers.get((r, leaf), 0) for r in REGISTERS})
-        for leaf in sorted({leaf for _, leaf in numbers})
+        for leaf in sorted({_NUMBERED, *(leaf for _, leaf in numbers)})
     )
 
 

@@ -32,6 +32,7 @@ TASK, CODE = 0x08, 0x100
 EXCEPTIONS = 32
 """Vectors 0 to 31 are the processor's own. Source: Intel SDM vol. 3A, 6.2."""
 MOST_INTERRUPTS = (4096 - IDT) // 16 - EXCEPTIONS
+"""As many gates as the page has room for: vectors 32 to 191."""
 _CODE_HIGH = 0x00209B00
 """Present, 64-bit, execute/read, accessed."""
 _TASK_HIGH = 0x8900

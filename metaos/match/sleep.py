@@ -25,8 +25,6 @@ from metaos.pattern.spell import dotted, walk
 
 LINE_0, SPURIOUS, MESSAGE = 32, 47, 48
 """Vectors: of the controllers' 16 lines the first, of no interrupt (line 15's too), of messages."""
-INTERRUPTS = MESSAGE + 1 - LINE_0
-"""How many vectors from 32 on are used."""
 LINES = 16
 _MESSAGES = 0xFEE00000
 _SIGNAL, _TABLE = MESSAGES = 0x05, 0x11
@@ -146,9 +144,7 @@ def line_of(binding: Binding, interrupt: s.Interrupt) -> int:
 
 def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
     """What every pattern may ask of the system and of interrupts, by dotted name."""
-    machine = bindings.machine
-    leaf = next((x for x in machine.cpu.leaves if (x.leaf, x.subleaf) == (1, 0)), None)
-    processor = int(leaf.ebx) >> 24 if leaf is not None else 0
+    processor = _processor(bindings) or 0
     return {
         **AWAKE,
         "system.halt": int(sleep.halt),
@@ -156,6 +152,13 @@ def numbers_of(sleep: Sleep, bindings: Bindings) -> dict[str, int]:
         "interrupt.address": _MESSAGES | processor << 12,
         "interrupt.processor": processor,
     }
+
+
+def _processor(bindings: Bindings) -> int | None:
+    """The local APIC's number of the processor; None if the machine file does not say it."""
+    leaves = bindings.machine.cpu.leaves
+    leaf = next((x for x in leaves if (x.leaf, x.subleaf) == (1, 0)), None)
+    return int(leaf.ebx) >> 24 if leaf is not None else None
 
 
 def capability_at(device: Device, pattern: Pattern) -> int:
@@ -171,6 +174,8 @@ def _obstacle(bindings: Bindings) -> str:
     """Why the processor could sleep for ever; empty if it could not."""
     if not any(b.pattern.one(s.Waker) for b in bindings.bindings):
         return "no rule says how its processor is interrupted"
+    if _processor(bindings) is None:
+        return "the machine file does not say its processor's number (CPUID leaf 1)"
     alarm = any(b.pattern.class_name == ALARM_CLASS for b in bindings.bindings)
     if not alarm and periods(bindings.bindings, bindings.services):
         return "'every' asks for the time, and no rule says how it is woken when that has come"

@@ -110,3 +110,15 @@ def test_a_level_is_shared() -> None:
     sleep = sleep_of(bind(both, PATTERNS, system))
     assert {"00:03.0", "00:04.0"} <= sleep.wakers
     assert sleep.level == 1 << card.interrupt_line
+
+
+def test_a_machine_file_without_the_processors_number_polls() -> None:
+    """Where a message goes, and whose local APIC answers, nobody could tell."""
+    found = machine()
+    leaves = tuple(x for x in found.cpu.leaves if x.leaf != 1)
+    found = msgspec.structs.replace(found, cpu=msgspec.structs.replace(found.cpu, leaves=leaves))
+    system = System(name="x", address="10.0.2.15/24", services=("banner",))
+    sleep = sleep_of(bind(found, PATTERNS, system))
+    assert not sleep.halt and "CPUID leaf 1" in sleep.why
+    with pytest.raises(MetaosError, match="CPUID leaf 1"):
+        sleep_of(bind(found, PATTERNS, msgspec.structs.replace(system, idle="halt")))
