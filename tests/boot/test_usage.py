@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from metaos.boot.run import _copy
+from metaos.boot.shown import OwnLine, copy_console
 from metaos.boot.usage import QUIET_SECONDS, Meter, process_seconds
 
 
@@ -76,6 +76,6 @@ def test_the_console_is_copied_and_its_silence_measured(capfdbinary: object) -> 
         os.close(writer)
 
     with os.fdopen(reader, "rb", buffering=0) as console:
-        _copy(console, meter, note)
+        copy_console(console, meter, OwnLine(note))
     assert said == ["quiet for 10 s, in which QEMU used 0.5% of a processor"]
     assert capfdbinary.readouterr().out == b"hello"  # type: ignore[attr-defined]

@@ -126,7 +126,7 @@ def allowed(machine: Machine, ahead: float) -> float:
     """A turn, a step of the clock and one of the timer, and the error of what was measured."""
     ticks = machine.ticks
     passed = min(x.of(int(TRIAL * 1e9)) for x in (ticks, machine.by or ticks))
-    error = 2 / passed + 4 / (TRIAL * machine.rate) + 2**-CLOSE
+    error = 2 / passed + 4 / (TRIAL * machine.rate) + 1 / (1 << CLOSE)
     return 2 * TURN + 1 / ticks.hertz + 2 / machine.rate + ahead * error
 
 

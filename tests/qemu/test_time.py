@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -161,9 +162,12 @@ def test_asleep_nothing_is_late(make: Make, blinking: Path) -> None:
             machine.read_all()
             return machine.said.count("*")
 
+        def another(before: int) -> bool:
+            return shown() > before
+
         for _ in range(10):
             stars = shown()
-            machine.wait_until(lambda stars=stars: shown() > stars, "a star has come")
+            machine.wait_until(partial(another, stars), "a star has come")
             machine.vm.command("stop")
             looks.append([int.from_bytes(machine.physical(at, 8), "little") for at in places])
             machine.vm.command("cont")
