@@ -116,7 +116,8 @@ def _verdict(
     if "b" in unbuildable:
         rebuild = f"and none can be made for B: {unbuildable['b']}"
     by = stops[0].by if stops else ""
-    if by == "unknown":
+    doubted = by not in ("guard", "init") and any(x.by == "unknown" for x in stops)
+    if doubted:  # what else differs may come of what is not known
         return "whether an image made for A serves B cannot be told: B's file does not say it"
     if by == "guard":
         return f"an image made for A is refused on B by its guard; {rebuild}"

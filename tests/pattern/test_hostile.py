@@ -20,8 +20,8 @@ pytestmark = pytest.mark.long
 
 SEED = "metaos"
 INPUTS, MANY = 1_000, 50_000
-SECOND = 1.0
-"""Of processor time, so that a busy machine does not count."""
+SECONDS = 10.0
+"""Of processor time, of which each takes about one: more is a search that grows out of hand."""
 
 ODD = "\0\t\r\n \"#'()[]{}\x7f\u00e9\u2028\ufeff\U0001f600"
 NUMBERS = (0, 1, 63, 64, 65, 255, 256, 65_535, 65_536, 2**32, 2**63, 2**64 - 1, 2**64)
@@ -118,7 +118,7 @@ def examined(text: str) -> tuple[str, ...]:
     for problem in problems:
         assert problem.render()
     took = time.process_time() - start
-    assert took < SECOND, f"{took:.2f} s for {text[:200]!r}"
+    assert took < SECONDS, f"{took:.2f} s for {text[:200]!r}"
     return tuple(p.code for p in problems)
 
 
