@@ -18,7 +18,7 @@ from metaos.boot.segments import ANSWER, FIRMWARE, LOADER, WAIT, Part, Position,
 from metaos.boot.watched import Asked, Watched
 from metaos.link.loader import LOW
 from metaos.link.manifest import AccountEntry
-from metaos.verify.decode import Ledger, ledger, place_in
+from metaos.verify.decode import Ledger, ledger, place_in, straight_lines
 
 _PATIENCE = 64
 """Turns of one row that are stopped at; a longer wait is only looked at from outside."""
@@ -116,16 +116,22 @@ def _wait(machine: Watched, position: Position) -> None:
     """Let a row wait without stops until it is over.
 
     The machine then stands somewhere behind it, at the latest where the next phase begins: what
-    it did until there counts as the wait's.
+    it did until there counts as the wait's. A phase that begins where one of this one's
+    instructions does is not stopped at: that would be in every turn.
     """
-    first = machine.image.manifest.phases[position[0]].code_linear
-    machine.stub.remove(first)
+    phase = machine.image.manifest.phases[position[0]]
+    (line,) = (x for x in straight_lines(machine.image) if x.name == phase.name)
+    own = {phase.code_linear + step.offset for step in line.steps}
+    inside = sorted(own & {x.code_linear for x in machine.image.manifest.phases})
+    for address in inside:
+        machine.stub.remove(address)
     machine.stub.resume()
     while machine.position() == position:
         machine.left("the end of a wait")
         time.sleep(_LOOK_SECONDS)
     machine.stub.interrupt()
-    machine.stub.insert(first)
+    for address in inside:
+        machine.stub.insert(address)
 
 
 def _grouped(machine: Watched, turns: list[_Turn]) -> Iterator[Part]:

@@ -20,6 +20,8 @@ from metaos.match.facts import PortsFact, WindowFact
 from metaos.match.routes import wire_of
 from metaos.match.sleep import MESSAGES, Sleep, capability_at
 from metaos.pattern import syntax as s
+from metaos.pattern.patterns import Pattern
+from metaos.pattern.spell import walk
 from metaos.probe.machine import Bar, Function, domain
 
 _CAPABILITIES = 0x40
@@ -46,6 +48,7 @@ def attached(work: Work, device: DevicePlan) -> list[Row]:
         "bars.io": int(any(b.kind == "io" for b in bars)),
         "bars.memory": int(any(b.kind != "io" for b in bars)),
         "bars.master": int(device.is_told_of_ram or told.at > 0),
+        "bars.silent": int(work.sleep.halt and device.pattern.one(s.Interrupt) is None),
         **told.names,
     }
     members = tuple(
@@ -88,7 +91,11 @@ def silenced(work: Work) -> list[Row]:
 def silent(bindings: Bindings, sleep: Sleep) -> tuple[Function, ...]:
     """The functions with a pin on a level line of the image that no rule acknowledges."""
     bound = bindings.bindings
-    answered = {b.device.address for b in bound if b.pattern.one(s.Interrupt) is not None}
+    answered = {
+        b.device.address
+        for b in bound
+        if b.pattern.one(s.Interrupt) is not None or _is_placed(b.pattern)
+    }
     wires = (wire_of(b, bound) for b in bound if b.device.address in sleep.wakers)
     levels = {wire.line for wire in wires if wire is not None and not wire.edge}
     pins = {pin.address: pin.interrupt.line for pin in bindings.machine.pins}
@@ -98,6 +105,12 @@ def silent(bindings: Bindings, sleep: Sleep) -> tuple[Function, ...]:
         if f.interrupt_pin and f.address not in answered and not domain(f.address)
         if sleep.level >> f.interrupt_line & 1 or pins.get(f.address) in levels
     )
+
+
+def _is_placed(pattern: Pattern) -> bool:
+    """Whether a rule uses a window of its function: then `attached` writes COMMAND."""
+    indices = (x for x in walk(pattern.items) if isinstance(x, s.Index))
+    return any(isinstance(x.of, s.Name) and x.of.text == "bar" for x in indices)
 
 
 def _rows(

@@ -215,8 +215,9 @@ FUNCTION = Names(
 )
 """The function of which a guard's rows speak."""
 
-ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1)})
-"""Which kinds of windows the attached function has, and whether it is told of places in RAM."""
+ANY_BAR = Names("bars", {"io": fact(1), "memory": fact(1), "master": fact(1), "silent": fact(1)})
+"""Which kinds of windows the attached function has, whether it is told of places in RAM, and
+whether it is not to interrupt."""
 
 WORD_INDEX = Num(4, 11, built=True)
 """Which 32 bits of a configuration header, counted from 0x10."""

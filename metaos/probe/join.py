@@ -67,7 +67,7 @@ def join(
             Legacy(kind=p.kind, index=p.index, port=p.port, origin=Origin.DISCOVERER)
             for p in dump.ports
         ),
-        acpi=tuple(_table(table) for table in dump.tables),
+        acpi=acpi_tables(dump),
         networks=tuple(
             Network(address=f.address, mac=named[f.address].mac, origin=Origin.QEMU)
             for f in functions
@@ -136,6 +136,11 @@ def _function(lines: FunctionLines, named: Mapping[str, Named]) -> Function:
     if known is None:
         return function
     return msgspec.structs.replace(function, name=known.name, name_origin=Origin.QEMU)
+
+
+def acpi_tables(dump: Dump) -> tuple[AcpiTable, ...]:
+    """The ACPI tables that were printed."""
+    return tuple(_table(table) for table in dump.tables)
 
 
 def _table(lines: TableLines) -> AcpiTable:

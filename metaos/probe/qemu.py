@@ -25,7 +25,7 @@ from metaos.boot.qemu import Qemu
 from metaos.boot.target import QEMU, Target, command, load_target
 from metaos.errors import Exit, MetaosError
 from metaos.probe.acpi import HEADER, read_acpi
-from metaos.probe.join import Named, join
+from metaos.probe.join import Named, acpi_tables, join
 from metaos.probe.learn import LearnRow, encode
 from metaos.probe.lines import finished, parse
 from metaos.probe.machine import Emulator, Machine, Mmio, Origin
@@ -161,7 +161,7 @@ def _mmio(vm: Qemu, nodes: Sequence[_Node], dsdt: bytes) -> tuple[Mmio, ...]:
 
 def _dsdt(vm: Qemu, text: bytes) -> bytes:
     """The table that the discoverer's FADT names; empty if there is none."""
-    fadt = read_acpi(join(parse(text.decode("ascii", "replace"))).acpi).fadt
+    fadt = read_acpi(acpi_tables(parse(text.decode("ascii", "replace")))).fadt
     if fadt is None or not fadt.dsdt:
         return b""
     head = _memory(vm, fadt.dsdt, HEADER)
