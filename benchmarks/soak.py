@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -196,33 +196,33 @@ def soak(machine: str, echoes: int, batch: int, *, spaced: bool, first: int = 0)
 
 
 def _summed(machine: str, way: str, asked: Sequence[Asked]) -> Soaked:
+    return _together(machine, way, [_judged(machine, way, one) for one in asked])
+
+
+def _judged(machine: str, way: str, one: Asked) -> Soaked:
     return Soaked(
         machine=machine,
         way=way,
-        asked=sum(one.sent for one in asked),
-        lost=sum(one.lost for one in asked),
-        wrong=sum(one.wrong for one in asked),
-        late=sum(one.late for one in asked),
-        longest_us=_us(one.longest for one in asked),
-        longest_with_host_us=_us(one.longest_with_host for one in asked),
+        asked=one.sent,
+        lost=one.lost,
+        wrong=one.wrong,
+        late=one.late,
+        longest_us=round(1e6 * one.longest, 1),
+        longest_with_host_us=round(1e6 * one.longest_with_host, 1),
     )
 
 
-def _us(seconds: Iterable[float]) -> float:
-    return round(1e6 * max(seconds, default=0.0), 1)
-
-
-def _together(parts: Sequence[Soaked]) -> Soaked:
-    """What copies of one machine found."""
+def _together(machine: str, way: str, parts: Sequence[Soaked]) -> Soaked:
+    """What cards, boots and copies of one machine found."""
     return Soaked(
-        machine=parts[0].machine,
-        way=parts[0].way,
+        machine=machine,
+        way=way,
         asked=sum(one.asked for one in parts),
         lost=sum(one.lost for one in parts),
         wrong=sum(one.wrong for one in parts),
         late=sum(one.late for one in parts),
-        longest_us=max(one.longest_us for one in parts),
-        longest_with_host_us=max(one.longest_with_host_us for one in parts),
+        longest_us=max((one.longest_us for one in parts), default=0.0),
+        longest_with_host_us=max((one.longest_with_host_us for one in parts), default=0.0),
     )
 
 
@@ -240,8 +240,8 @@ def soaked(
                 ]
                 for one in machines
             ]
-            for parts in work:
-                yield _together([part.result() for part in parts])
+            for machine, parts in zip(machines, work, strict=True):
+                yield _together(machine, SPACED, [part.result() for part in parts])
     if flood:
         for one in machines:
             yield soak(one, flood, batch, spaced=False)

@@ -203,11 +203,13 @@ def _until(
     twice = question is not None and question.sent == control.sent
     end = time.monotonic() + seconds
     sent = peer.send(control.sent)
-    while not (over := fate()) and (left := end - time.monotonic()) > 0:
+    over = ""
+    while not over and (left := end - time.monotonic()) > 0:
         if not sent:
             sent = peer.send(control.sent)
         frame = peer.receive(min(left, _POLL_SECONDS))
         if frame is None:
+            over = fate()
             continue
         if not judge(control, frame) and (frames or not twice):
             return frames, ""

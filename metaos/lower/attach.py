@@ -63,7 +63,15 @@ def attached(work: Work, device: DevicePlan) -> list[Row]:
     )
     unused = tuple({"at": _word(at)} for at in _unused(work, function, told))
     facts = tuple(f"functions.{function.address}.bars.{b.index}" for b in bars)
-    rows = _rows(work, "attach", function, names, {"bar": members, "unused": unused}, facts)
+    rows = config_rows(
+        work,
+        s.Sequence,
+        "attach",
+        function.address,
+        names,
+        {"bar": members, "unused": unused},
+        facts,
+    )
     return [owned(row, device.address) for row in rows]
 
 
@@ -72,7 +80,7 @@ def started(work: Work, device: DevicePlan) -> list[Row]:
     function, told = device.device.function, _messages(work, device)
     if function is None or not told.table or not used_bars(device):
         return []
-    rows = _rows(work, "started", function, told.names)
+    rows = config_rows(work, s.Sequence, "started", function.address, told.names)
     return [owned(row, device.address) for row in rows]
 
 
@@ -84,7 +92,9 @@ def silenced(work: Work) -> list[Row]:
     rows: list[Row] = []
     for function in silent(work.bindings, work.sleep):
         at = f"functions.{function.address}"
-        rows += _rows(work, "silence", function, facts=(at, f"{at}.interrupt_line"))
+        rows += config_rows(
+            work, s.Sequence, "silence", function.address, facts=(at, f"{at}.interrupt_line")
+        )
     return rows
 
 
@@ -113,23 +123,22 @@ def _is_placed(pattern: Pattern) -> bool:
     return any(isinstance(x.of, s.Name) and x.of.text == "bar" for x in indices)
 
 
-def _rows(
+def config_rows(
     work: Work,
+    kind: type[s.Sequence] | type[s.Guard],
     name: str,
-    function: Function,
+    address: str,
     names: Mapping[str, int] | None = None,
     lists: Lists | None = None,
     facts: tuple[str, ...] = (),
 ) -> list[Row]:
-    """The rows of a sequence of the config space's rule, for one function."""
+    """The rows of a sequence or a guard of the config space's rule, for one function."""
     rule = next((p for p in work.plans if p.pattern.one(s.Access)), None)
-    sequence = rule.pattern.named(s.Sequence).get(name) if rule is not None else None
-    if rule is None or sequence is None:
+    found = rule.pattern.named(kind).get(name) if rule is not None else None
+    if rule is None or found is None:
         return []
-    place = config_address(function.address)
-    return RowLowering(rule, work.texts, names or {}, lists or {}, place, facts).lower(
-        sequence.rows
-    )
+    place = config_address(address)
+    return RowLowering(rule, work.texts, names or {}, lists or {}, place, facts).lower(found.rows)
 
 
 @dataclass(frozen=True, slots=True)

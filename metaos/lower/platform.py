@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from metaos.emit.target import CpuFeature
 from metaos.link.parts import Window
-from metaos.lower.attach import attached, owned, silenced, started, used_bars
+from metaos.lower.attach import attached, config_rows, owned, silenced, started, used_bars
 from metaos.lower.decoders import BRIDGE, Placed, decoders, layout, word
 from metaos.lower.folded import folded, numbers_in, places_written
 from metaos.lower.known import fail
@@ -125,12 +125,7 @@ def _guard(
     **lists: Members,
 ) -> list[Row]:
     """The rows of a guard of the config space's rule, for one function."""
-    rule = next((p for p in work.plans if p.pattern.of(s.Guard)), None)
-    guard = rule.pattern.named(s.Guard).get(name) if rule is not None else None
-    if rule is None or guard is None:
-        return []
-    at, facts = config_address(address), (f"functions.{address}",)
-    return RowLowering(rule, work.texts, names or {}, lists, at, facts).lower(guard.rows)
+    return config_rows(work, s.Guard, name, address, names, lists, (f"functions.{address}",))
 
 
 def _identity(function: Function, pin: bool) -> dict[str, int]:
