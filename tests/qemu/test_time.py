@@ -43,6 +43,7 @@ member uart16550 of ns16550
     ready = LSR.THRE when some else 0
     THR   <- char when ready
     advance text when ready
+    wake when some
     when !some
       every 250 ms
         THR <- 0x2A
