@@ -7,23 +7,21 @@ anew. With `--copies C` so many of each machine share its spaced echoes, which a
 leave the host idle. Exit 1 if an echo was lost, wrong or late.
 
 An answer's time is the machine's and the host's. Time in which a thread of QEMU's, or we, could
-have run and found no processor free is the host's (Linux's /proc/PID/schedstat, second number,
-Documentation/scheduler/sched-stats): a round trip is late if it is longer than a tick without it.
+have run and found no processor free is the host's, and so is time in which one of its processors
+stood still (`benchmarks/host.py`): a round trip is late if it is longer than a tick without it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import random
 import selectors
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from benchmarks.cards import probed
 from benchmarks.document import markdown, write_measured
 from benchmarks.fairness import IN_FLIGHT, PAYLOAD, End, booted
 from benchmarks.harness import fail
+from benchmarks.host import Waits, stood_still, watched
 from metaos import pipeline
 from metaos.boot.target import NO_TARGET
 from metaos.errors import MetaosError
@@ -50,9 +49,8 @@ TICK_SECONDS, PAUSE_SECONDS = 0.010, 0.020
 """The tick of a system of 100 Hz; echoes that are not in flight are at most a pause apart."""
 LOST_SECONDS = 5.0
 SPACED = "spaced"
-_NOTE_SECONDS, _RESCAN_SECONDS = 0.001, 0.1
-_LATEST = 20_000
-"""Notes of the host's delay that are kept: as old as an answer can be."""
+_HOST = "host"
+"""The file in which it stands when the host stood still."""
 
 
 class Soaked(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,49 +70,17 @@ class Soaked(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.lost or self.wrong or self.late)
 
 
-class HostDelay:
-    """How long the threads of QEMU and ours waited for a processor, since some time."""
-
-    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
-        self._tasks = [proc / str(one) / "task" for one in (pid, os.getpid())]
-        self._notes: deque[tuple[float, float]] = deque(maxlen=_LATEST)
-        self._threads: dict[str, int] = {}
-        self._files: list[str] = []
-        self._rescan = 0.0
-
-    def note(self) -> None:
-        """Remember the delay so far, once in a while."""
-        now = time.perf_counter()
-        if not self._notes or now - self._notes[-1][0] > _NOTE_SECONDS:
-            self._notes.append((now, self._so_far()))
-
-    def since(self, moment: float) -> float:
-        """Seconds of delay from the last note before `moment` until now."""
-        earlier = next((d for at, d in reversed(self._notes) if at <= moment), self._notes[0][1])
-        return self._so_far() - earlier
-
-    def _so_far(self) -> float:
-        """Of threads that have ended too: QEMU's workers do."""
-        now = time.perf_counter()
-        if now >= self._rescan:
-            self._files = [str(x) for tasks in self._tasks for x in tasks.glob("*/schedstat")]
-            self._rescan = now + _RESCAN_SECONDS
-        for file in self._files:
-            with contextlib.suppress(OSError), open(file, "rb") as stat:  # noqa: PTH123
-                self._threads[file] = int(stat.read().split()[1])
-        return sum(self._threads.values()) / 1e9
-
-
 class Asked:
     """One card's echoes: what is under way, and how the others fared."""
 
     def __init__(self, end: End, echoes: int, width: int, pick: random.Random | None) -> None:
         self.end, self.echoes, self.width, self.pick = end, echoes, width, pick
-        self.delay = HostDelay(end.vm.pid)
+        self.waits = Waits(end.vm.pid)
         self.sent = self.lost = self.wrong = self.late = 0
         self.longest = self.longest_with_host = 0.0
         self.next = self._heard = 0.0
         self._waiting: dict[int, float] = {}
+        self._long: list[tuple[float, float, float]] = []
 
     @property
     def done(self) -> bool:
@@ -127,7 +93,7 @@ class Asked:
             del self._waiting[next(iter(self._waiting))]  # the one that waits longest
             self.lost += 1
         while len(self._waiting) < self.width and self.sent < self.echoes and now >= self.next:
-            self.delay.note()
+            self.waits.note()
             number = self.sent & 0xFFFF
             if not self.end.wire.send(self.end.host.icmp(number, PAYLOAD)):
                 return
@@ -135,7 +101,7 @@ class Asked:
             self.sent += 1
 
     def take(self, frame: bytes) -> None:
-        """Judge an answer."""
+        """Judge an answer; one that took long is judged in the end."""
         number, now = int.from_bytes(frame[40:42], "big"), time.perf_counter()
         if number not in self._waiting or not self.end.host.answers_icmp(frame, number, PAYLOAD):
             self.wrong += 1
@@ -144,11 +110,19 @@ class Asked:
         self._heard, took = now, now - start
         self.longest_with_host = max(self.longest_with_host, took)
         if took > TICK_SECONDS:
-            took = max(0.0, took - self.delay.since(start))
-            self.late += took > TICK_SECONDS
-        self.longest = max(self.longest, took)
+            self._long.append((start, now, self.waits.since(start)))
+        else:
+            self.longest = max(self.longest, took)
         if self.pick is not None:
             self.next = now + self.pick.uniform(0, PAUSE_SECONDS)
+
+    def settle(self, stood: Callable[[float, float], float]) -> None:
+        """Judge what took long; `stood`: seconds between two moments that no processor gave."""
+        for start, end, waited in self._long:
+            took = max(0.0, end - start - waited - stood(start, end))
+            self.late += took > TICK_SECONDS
+            self.longest = max(self.longest, took)
+        self._long.clear()
 
     def rest(self) -> float:
         """Seconds until there is something to do without an answer."""
@@ -156,8 +130,8 @@ class Asked:
         return max(0.0, self.next - time.perf_counter()) if ready else TICK_SECONDS
 
 
-def ask(ends: Sequence[End], echoes: int, *, spaced: bool, seed: int) -> list[Asked]:
-    """Ask all cards at the same time, `echoes` in all."""
+def ask(ends: Sequence[End], echoes: int, host: Path, *, spaced: bool, seed: int) -> list[Asked]:
+    """Ask all cards at the same time, `echoes` in all. `host`: when the host stood still."""
     each = -(-echoes // len(ends))
     width = 1 if spaced else IN_FLIGHT
     askers = [
@@ -176,10 +150,15 @@ def ask(ends: Sequence[End], echoes: int, *, spaced: bool, seed: int) -> list[As
                 frame = key.data.end.wire.receive(0)
                 if frame is not None:
                     key.data.take(frame)
+    time.sleep(PAUSE_SECONDS)  # until what is to be noted of the host is
+    for one in askers:
+        one.settle(partial(stood_still, host))
     return askers
 
 
-def soak(machine: str, echoes: int, batch: int, *, spaced: bool, first: int = 0) -> Soaked:
+def soak(
+    machine: str, echoes: int, batch: int, host: Path, *, spaced: bool, first: int = 0
+) -> Soaked:
     """Ask one of MACHINES; every `batch` echoes it boots anew. `first` numbers the echoes."""
     target, arguments = MACHINES[machine]
     way = SPACED if spaced else f"{IN_FLIGHT} in flight"
@@ -189,7 +168,8 @@ def soak(machine: str, echoes: int, batch: int, *, spaced: bool, first: int = 0)
         write_image(pipeline.build(probed(target, arguments), system=read_system()), path)
         for start in range(0, echoes, batch):
             with booted(path) as ends:
-                asked += ask(ends, min(batch, echoes - start), spaced=spaced, seed=first + start)
+                count = min(batch, echoes - start)
+                asked += ask(ends, count, host, spaced=spaced, seed=first + start)
             told = _summed(machine, way, asked)
             print(msgspec.json.encode(told).decode(), file=sys.stderr, flush=True)
     return _summed(machine, way, asked)
@@ -230,21 +210,30 @@ def soaked(
     machines: Sequence[str], *, spaced: int, flood: int, batch: int, copies: int, jobs: int
 ) -> Iterator[Soaked]:
     """Every machine in both ways; `jobs` are asked spaced echoes at the same time."""
-    if spaced:
-        starts = [spaced * n // copies for n in range(copies + 1)]
-        with ProcessPoolExecutor(jobs or len(machines) * copies) as pool:
-            work = [
-                [
-                    pool.submit(soak, one, end - first, batch, spaced=True, first=first)
-                    for first, end in pairwise(starts)
-                ]
-                for one in machines
+    with tempfile.TemporaryDirectory(prefix="metaos-") as folder:
+        host = Path(folder) / _HOST
+        with watched(host):
+            if spaced:
+                yield from _spaced(machines, spaced, batch, host, copies, jobs)
+            if flood:
+                for one in machines:
+                    yield soak(one, flood, batch, host, spaced=False)
+
+
+def _spaced(
+    machines: Sequence[str], echoes: int, batch: int, host: Path, copies: int, jobs: int
+) -> Iterator[Soaked]:
+    starts = [echoes * n // copies for n in range(copies + 1)]
+    with ProcessPoolExecutor(jobs or len(machines) * copies) as pool:
+        work = [
+            [
+                pool.submit(soak, one, end - first, batch, host, spaced=True, first=first)
+                for first, end in pairwise(starts)
             ]
-            for machine, parts in zip(machines, work, strict=True):
-                yield _together(machine, SPACED, [part.result() for part in parts])
-    if flood:
-        for one in machines:
-            yield soak(one, flood, batch, spaced=False)
+            for one in machines
+        ]
+        for machine, parts in zip(machines, work, strict=True):
+            yield _together(machine, SPACED, [part.result() for part in parts])
 
 
 def table(results: Sequence[Soaked]) -> str:

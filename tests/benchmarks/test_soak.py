@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import struct
 import time
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from benchmarks import host
 from benchmarks.fairness import PAYLOAD, End
+from benchmarks.host import Waits, stood_still, watched
 from benchmarks.packets import OURS, Host
 from benchmarks.soak import (
     LOST_SECONDS,
     MACHINES,
     TICK_SECONDS,
     Asked,
-    HostDelay,
     Soaked,
     soaked,
     table,
@@ -46,8 +50,8 @@ class Machine:
 
 
 def asked(wire: Answering, echoes: int, width: int = 1) -> Asked:
-    host = Host("10.0.2.15", guest=MAC)
-    end = cast(End, type("E", (), {"wire": wire, "host": host, "vm": Machine()})())
+    ours = Host("10.0.2.15", guest=MAC)
+    end = cast(End, type("E", (), {"wire": wire, "host": ours, "vm": Machine()})())
     return Asked(end, echoes, width, None)
 
 
@@ -82,18 +86,66 @@ def test_one_that_never_comes_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.lost == 1 and one.done
 
 
-@pytest.mark.parametrize(("delayed", "late"), [(0.0, 1), (1.0, 0)])
+@pytest.mark.parametrize(
+    ("waited", "stood", "late"), [(0.0, 0.0, 1), (0.005, 0.001, 1), (1.0, 0.0, 0), (0.0, 0.015, 0)]
+)
 def test_one_later_than_a_tick_is_late_unless_the_host_was(
-    delayed: float, late: int, monkeypatch: pytest.MonkeyPatch
+    waited: float, stood: float, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = Answering()
     one = asked(wire, 1)
     one.fill()
     later = time.perf_counter() + 2 * TICK_SECONDS
     monkeypatch.setattr("time.perf_counter", lambda: later)
-    monkeypatch.setattr(one.delay, "since", lambda moment: delayed)
+    monkeypatch.setattr(one.waits, "since", lambda moment: waited)
     one.take(wire.answers[0])
+    one.settle(lambda start, end: stood)
     assert one.late == late and one.longest_with_host >= 2 * TICK_SECONDS
+    one.settle(lambda start, end: 0.0)
+    assert one.late == late
+
+
+def test_where_processors_stood_still_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "host"
+    spans = [(1.0, 3.0), (2.0, 4.0), (2.5, 2.75), (8.0, 9.0), (9.5, 20.0)]
+    path.write_bytes(b"".join(struct.pack("=dd", *x) for x in spans) + b"half a note")
+    assert stood_still(path, 0.0, 10.0) == 3.0 + 1.0 + 0.5
+    assert stood_still(path, 1.5, 2.0) == 0.5
+    assert stood_still(path, 4.0, 8.0) == 0.0
+
+
+def test_a_processor_that_stands_still_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it had been stopped while one who watches slept, and once while it waited."""
+    path, naps = tmp_path / "host", iter([0.0, 0.030, 0.030])
+    moment, waited = 100.0, 0
+
+    def nap(seconds: float) -> None:
+        nonlocal moment, waited
+        stood = next(naps, None)
+        if stood is None:
+            raise KeyboardInterrupt
+        moment += seconds + stood
+        waited += 29_000_000 if moment > 100.05 else 0
+
+    monkeypatch.setattr("os.sched_setaffinity", lambda pid, processors: None)
+    monkeypatch.setattr("os.sched_setscheduler", lambda *told: None)
+    monkeypatch.setattr("time.perf_counter", lambda: moment)
+    monkeypatch.setattr("time.sleep", nap)
+    monkeypatch.setattr("benchmarks.host._waited", lambda file: waited)
+    host._watch(path, 0)
+    (found,) = struct.iter_unpack("=dd", path.read_bytes())
+    assert found == pytest.approx((100.004, 100.034))
+
+
+def test_a_host_is_watched_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "host"
+    with watched(path):
+        assert path.exists()
+        watchers = multiprocessing.active_children()
+        assert len(watchers) == len(os.sched_getaffinity(0))
+    assert not any(one.is_alive() for one in watchers)
 
 
 def test_the_delay_of_a_thread_that_ended_is_kept(tmp_path: Path) -> None:
@@ -106,11 +158,11 @@ def test_the_delay_of_a_thread_that_ended_is_kept(tmp_path: Path) -> None:
 
     worker = waited(8, 40)
     waited(7, 10)
-    delay = HostDelay(7, tmp_path)
-    delay.note()
+    waits = Waits(7, tmp_path)
+    waits.note()
     worker.unlink()
     waited(7, 15)
-    assert delay.since(time.perf_counter()) == pytest.approx(0.005)
+    assert waits.since(time.perf_counter()) == pytest.approx(0.005)
 
 
 def test_a_result_with_anything_amiss_is_bad() -> None:
