@@ -112,9 +112,9 @@ class Source:
         try:
             return cls(file, path.read_text("utf-8"))
         except UnicodeDecodeError as error:
-            raise MetaosError(f"{file}: not UTF-8 text (byte {error.start})") from error
+            raise MetaosError(f"{path}: not UTF-8 text (byte {error.start})") from error
         except OSError as error:
-            raise MetaosError(f"{file}: {error.strerror}") from error
+            raise MetaosError(f"{path}: {error.strerror}") from error
 
     @cached_property
     def lines(self) -> list[str]:

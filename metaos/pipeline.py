@@ -137,9 +137,9 @@ def build_proved(
         raise MetaosError(
             "the image breaks a law and is not written",
             exit_code=Exit.LAW_BROKEN,
-            problems=[
+            problems=patterns.placed(
                 Problem(f"LAW{v.law}", f"{v.place}: {v.message}", v.span) for v in report.violations
-            ],
+            ),
             hint="this is a defect of a pattern or of MetaOS; the place names the rule",
         )
     unproved = (
@@ -397,11 +397,11 @@ def _config_space(lowered: Lowered, machine: Machine) -> ConfigSpace | None:
 
 @contextmanager
 def _lines_shown(patterns: Patterns) -> Iterator[None]:
-    """Add the source line to problems that a stage found without the text at hand."""
+    """Add the source line and the file's folder to problems of a stage that knows neither."""
     try:
         yield
     except MetaosError as error:
-        error.problems = tuple(
+        error.problems = patterns.placed(
             patterns.problem(p.code, p.message, p.span, p.hint) if p.span and not p.text else p
             for p in error.problems
         )

@@ -162,6 +162,7 @@ def _twice(interface: ipaddress.IPv4Interface, one: str, other: str, system: Sys
         f"{interface.ip} is the address of {one} and of {other}",
         hint=f'give one of them another: [cards."{(counted or [other])[0]}"] address = "..."'
         + (count if counted else ""),
+        key=_address_of(system, other),
     )
 
 
@@ -171,4 +172,11 @@ def _outside(system: System, card: str, number: int) -> Problem:
         f"{card} would be {system.interface.ip} + {number}, "
         f"which is no host of {system.interface.network}",
         hint=f'give it an address: [cards."{card}"] address = "..."',
+        key=_address_of(system, card),
     )
+
+
+def _address_of(system: System, card: str) -> tuple[str, ...]:
+    """The way to what gives a card its address."""
+    own = system.cards.get(card)
+    return ("cards", card, "address") if own is not None and own.address else ("address",)

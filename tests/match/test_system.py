@@ -261,6 +261,30 @@ def test_keys_lead_to_a_place(
     assert found.text == line and line[place[1] - 1 :].startswith(way[-1])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace(".15/", ".254/"), "2:1: error[E0306]: 00:04.0 would be 10.0.2.254 + 1"),
+        (
+            GOOD + '[cards."00:04.0"]\naddress = "10.0.2.15/24"\n',
+            "5:1: error[E0305]: 10.0.2.15 is the address of 00:03.0 and of 00:04.0",
+        ),
+        (
+            GOOD + '[cards."00:03.0"]\naddress = "10.0.2.16/24"\n',
+            "2:1: error[E0305]: 10.0.2.16 is the address of 00:03.0 and of 00:04.0",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_shown_where_it_is_said(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(MetaosError) as refused, shown_in(path):
+        roles(read_system(path), ["00:03.0", "00:04.0"])
+    assert said in refused.value.render()
+
+
 def test_what_later_stages_find_is_shown_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text(GOOD + '[cards."00:09.0"]\nservices = ["four"]\n')
