@@ -31,7 +31,7 @@ from benchmarks.cards import probed
 from benchmarks.document import markdown, write_measured
 from benchmarks.fairness import IN_FLIGHT, PAYLOAD, End, booted
 from benchmarks.harness import fail
-from benchmarks.host import Waits, stood_still, watched
+from benchmarks.host import Waits, stood_still, undisturbed, watched
 from metaos import pipeline
 from metaos.boot.target import NO_TARGET
 from metaos.errors import MetaosError
@@ -138,7 +138,7 @@ def ask(ends: Sequence[End], echoes: int, host: Path, *, spaced: bool, seed: int
         Asked(end, each, width, random.Random(seed + n) if spaced else None)
         for n, end in enumerate(ends)
     ]
-    with selectors.DefaultSelector() as ready:
+    with undisturbed(), selectors.DefaultSelector() as ready:
         for one in askers:
             ready.register(one.end.wire.socket, selectors.EVENT_READ, one)
         while not all(one.done for one in askers):

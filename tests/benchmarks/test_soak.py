@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import struct
@@ -13,7 +14,7 @@ import pytest
 
 from benchmarks import host
 from benchmarks.fairness import PAYLOAD, End
-from benchmarks.host import Waits, stood_still, watched
+from benchmarks.host import Waits, stood_still, undisturbed, watched
 from benchmarks.packets import OURS, Host
 from benchmarks.soak import (
     LOST_SECONDS,
@@ -182,6 +183,13 @@ def test_the_table_of_results() -> None:
         longest_with_host_us=0,
     )  # fmt: skip
     assert table([one]).splitlines()[-1] == "| m | one by one | 1,000 | 0 | 0 | 1 | 12.3 |"
+
+
+def test_nothing_looks_for_garbage_while_answers_are_awaited() -> None:
+    with pytest.raises(ZeroDivisionError), undisturbed():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
 
 
 @pytest.mark.qemu
