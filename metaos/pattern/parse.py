@@ -100,7 +100,9 @@ def _parsed(file: str, text: str) -> s.File:
         raise _syntax_error(source, error) from None
     except _BlockError as error:
         place = error.line, error.column, error.column + 1
-        raise _fail(source, error.code, error.message, *place) from None
+        above = range(error.line, 0, -1) if error.code == "E0002" else ()
+        hint = next(filter(None, (_tab_hint(source, n, error.line) for n in above)), "")
+        raise _fail(source, error.code, error.message, *place, hint) from None
     except VisitError as error:
         if isinstance(error.orig_exc, MetaosError):
             raise error.orig_exc from None
@@ -214,8 +216,7 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
         elif first and not hint and first[0] not in keywords().heads:
             hint = did_you_mean(first[0], keywords().heads, 1)
             hint = hint if hint.startswith("did") else ""
-        if not hint and "\t" in _indent(source.line(line)):
-            hint = "a tab begins this line: blocks are indented by spaces"
+        hint = hint or _tab_hint(source, line, line)
         return _fail(source, "E0001", message, line, column, column + width, hint)
     character = error.char if isinstance(error, UnexpectedCharacters) else "?"
     message = f"unexpected character {character!r}"
@@ -224,8 +225,13 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> MetaosError:
     return _fail(source, "E0001", message, line, column, column + 1)
 
 
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
+def _tab_hint(source: Source, number: int, wrong: int) -> str:
+    """What to tell of line `wrong`, if a tab is what line `number` begins with."""
+    line = source.line(number)
+    if "\t" not in line[: len(line) - len(line.lstrip())]:
+        return ""
+    which = "this line" if number == wrong else f"line {number}"
+    return f"a tab begins {which}: blocks are indented by spaces"
 
 
 def _fail(

@@ -79,3 +79,15 @@ def test_the_console_is_copied_and_its_silence_measured(capfdbinary: object) -> 
         copy_console(console, meter, OwnLine(note))
     assert said == ["quiet for 10 s, in which QEMU used 0.5% of a processor"]
     assert capfdbinary.readouterr().out == b"hello"  # type: ignore[attr-defined]
+
+
+def test_what_is_said_begins_a_line_and_leaves_none_empty(capfdbinary: object) -> None:
+    said: list[str] = []
+    line = OwnLine(said.append)
+    for shown in (b"", b"MetaOS", b" 10.0.2.15\r\n", b"an", b"other"):
+        if shown:
+            line.shown(shown)
+        line.say("quiet")
+        line.say("still quiet")
+    assert said == ["quiet", "still quiet"] * 5
+    assert capfdbinary.readouterr().out == b"\n\n\n"  # type: ignore[attr-defined]

@@ -54,6 +54,8 @@ def test_every_verb_explains_itself(verb: str) -> None:
         ["run"],
         ["test"],
         ["boot-chart"],
+        ["why", "x.img"],
+        ["why", "x.img", "steady+0x0", "--fact", "system.address"],
     ],
 )
 def test_wrong_usage_is_2_and_one_message(words: list[str], tmp_path: Path) -> None:

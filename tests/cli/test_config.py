@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from metaos.probe.store import read_machine, write_machine
 from tests.command import metaos
@@ -22,6 +23,7 @@ def two_cards(folder: Path) -> None:
     write_machine(msgspec.structs.replace(machine, functions=functions), folder / "machine.json")
 
 
+@pytest.mark.long
 def test_each_card_of_the_machine_is_shown(tmp_path: Path) -> None:
     two_cards(tmp_path)
     (tmp_path / "s.toml").write_text(SYSTEM + OWN)

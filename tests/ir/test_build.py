@@ -182,6 +182,7 @@ def resize(a: Expression, bits: int) -> Expression:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(WIDTHS).flatmap(lambda bits: expressions(bits, 4)),

@@ -101,6 +101,7 @@ def test_an_idle_turn_reads_one_register() -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [20, 0, 20]
 
 
+@pytest.mark.long
 def test_the_ring_wraps_at_every_page() -> None:
     """Frames of all lengths: each page is a frame's first, and its last before the wrap."""
     station, card = started()

@@ -106,6 +106,7 @@ def test_by_a_coarse_clock_as_well_as_by_a_fine_one(clock: Ticks, turn: int, par
     assert error(World(clock, 2_400_000_000, turn)) < Fraction(parts, 1_000_000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["before", "behind"])
 @pytest.mark.parametrize("look", [2, 9, 2442])
 def test_it_neither_begins_nor_ends_in_a_turn_of_which_a_part_was_not_its_own(

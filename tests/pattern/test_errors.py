@@ -49,3 +49,17 @@ def test_every_code_has_a_file() -> None:
         written |= set(re.findall(r'"(E0\d{3})"', module.read_text("utf-8")))
     missing = written - {expected(path)[0] for path in FILES}
     assert not missing, f"no file in tests/pattern/errors/ shows {sorted(missing)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "hint"),
+    [
+        ("\tmatch platform part\n  fact f : u8 = 1\n", "E0002", "a tab begins line 2: "),
+        ("  match platform part\n\tfact f : u8 = 1\n", "E0001", "a tab begins this line: "),
+        ("    match platform part\n  fact f : u8 = 1\n", "E0002", ""),
+    ],
+)
+def test_a_tab_that_makes_a_block_is_named(text: str, code: str, hint: str) -> None:
+    (problem,) = problems_of(Source("x.pattern", "device d : interrupts\n" + text))
+    assert problem.code == code
+    assert problem.hint.startswith(hint) and bool(problem.hint) is bool(hint)

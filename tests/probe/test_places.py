@@ -48,6 +48,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(JSON, st.sampled_from([None, 1]), st.text("abc.[]0123", max_size=12))
 def test_any_path_in_any_text_has_a_place(value: object, indent: int | None, path: str) -> None:
     text = json.dumps(value, indent=indent)

@@ -106,11 +106,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_some_damaged_trees(tree: Path) -> None:
     lost = damage(tree, 300, 1)
     assert {"legacy com", "acpi FACP", "00:03.0 bar 0 size"} <= lost
 
 
+@pytest.mark.long
 def test_some_rearranged_trees(tree: Path) -> None:
     assert {"pci functions", "acpi tables", "legacy com"} <= rearrange(tree, 300, 3)
 
