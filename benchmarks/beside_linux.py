@@ -29,8 +29,10 @@ from metaos.link.image import read_image, write_image
 from metaos.match.system import read_system
 from metaos.probe.machine import Function, Machine
 
-TIMES_FEWER, TIMES_SMALLER, IDLE_A_SECOND = 40, 20, 1_000
-"""The goals: instructions an echo, the driver's bytes, instructions while nothing arrives."""
+TIMES_FEWER, TIMES_SMALLER, IDLE_A_SECOND, IDLE_CPU = 40, 20, 1_000, 2.0
+"""The goals: instructions an echo, the driver's bytes; while nothing arrives instructions, and
+
+percent of one of the host's processors."""
 VIRTIO = 0x1AF4
 VIRTIO_NETWORK = "virtio:d00000001v00001AF4"
 """What Linux calls the network device on virtio's own bus. Source: VIRTIO 1.2 §5.1."""
@@ -197,6 +199,8 @@ def unmet(result: Result) -> Iterator[str]:
         yield f"{result.times_smaller:.1f} times smaller, not {TIMES_SMALLER}"
     if idle > IDLE_A_SECOND:
         yield f"{idle:,.0f} idle instructions a second"
+    if result.timed.idle_cpu >= IDLE_CPU:
+        yield f"{result.timed.idle_cpu:.1f} % of a host CPU when idle, not under {IDLE_CPU:.0f}"
     if result.timed.round_trip_p50 > result.linux.timed.round_trip_p50:
         yield "a longer round trip"
     if row.branches or row.asked.branches:

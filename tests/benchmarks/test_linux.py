@@ -180,6 +180,7 @@ def test_a_card_that_meets_its_goals(tmp_path: Path) -> None:
         ({"echo": 300.0}, "28.7 times fewer instructions, not 40"),
         ({"driver_content": 8_000}, "19.8 times smaller, not 20"),
         ({"idle_a_second": 2_000.0}, "2,000 idle instructions a second"),
+        ({"idle_cpu": 2.0}, "2.0 % of a host CPU when idle, not under 2"),
         ({"round_trip_p50": 141.0}, "a longer round trip"),
         ({"branches": 1}, "1 conditional branches, 0 executed"),
         ({"lost": 2}, "2 echoes lost"),
