@@ -57,6 +57,7 @@ def machine_for(pattern: Pattern) -> Machine:
     functions: tuple[Function, ...] = ()
     legacy: tuple[Legacy, ...] = ()
     acpi: tuple[AcpiTable, ...] = ()
+    mmio: tuple[Mmio, ...] = ()
     if match.kind == "pci":
         functions = (_function(pattern),)
     elif match.kind == "legacy":
@@ -67,10 +68,10 @@ def machine_for(pattern: Pattern) -> Machine:
         table = AcpiTable(signature=match.name, address=0, data=data.hex(), origin=_FILE)
         acpi = (table,)
     elif match.kind == "mmio":
-        return msgspec.structs.replace(_machine((), (), ()), mmio=(_mmio(pattern, match.name),))
+        mmio = (_mmio(pattern, match.name),)
     machine = _machine(functions, legacy, acpi)
     cpu = msgspec.structs.replace(machine.cpu, leaves=_leaves(pattern))
-    return msgspec.structs.replace(machine, cpu=cpu)
+    return msgspec.structs.replace(machine, cpu=cpu, mmio=mmio)
 
 
 def device_for(pattern: Pattern, machine: Machine) -> Device:

@@ -11,7 +11,7 @@ what else follows the number of things there are, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metaos.emit.code import Code
@@ -67,8 +67,9 @@ def _named(rest: Made, device: str) -> Iterator[str]:
 def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
     """The rows of all others are the same, in the same order."""
     gone = set(_timers(whole, rest)) - {b.device.address for b in rest.lowered.bindings.bindings}
+    others = (device, *_alone_now(whole, rest))
     for phase, of in (("guard", _guard_rows), ("init", _init_rows)):
-        before, after = ([_row(made, row) for row in of(made, device)] for made in (whole, rest))
+        before, after = ([_row(made, row) for row in of(made, others)] for made in (whole, rest))
         for row in before:
             if row.row.device in gone:
                 continue
@@ -102,12 +103,12 @@ def _rows_left(rest: Made, device: str) -> Iterator[str]:
             yield f"a row about {device} is left: {_row(rest, row).text}"
 
 
-def _guard_rows(made: Made, device: str) -> Iterator[Row]:
-    return (row for row in made.guard if device_of(row) != device and row.device != device)
+def _guard_rows(made: Made, but: Sequence[str]) -> Iterator[Row]:
+    return (r for r in made.guard if not {device_of(r), r.device} & {*but})
 
 
-def _init_rows(made: Made, device: str) -> Iterator[Row]:
-    return (row for row in made.lowered.init_rows if device not in (device_of(row), row.device))
+def _init_rows(made: Made, but: Sequence[str]) -> Iterator[Row]:
+    return (r for r in made.lowered.init_rows if not {device_of(r), r.device} & {*but})
 
 
 def _goes_along(whole: Made, row: Row, device: str) -> bool:
@@ -173,11 +174,14 @@ Objects = Mapping[str, _Object]
 
 
 def _objects(whole: Made, rest: Made, device: str) -> Iterator[str]:
+    alone = _alone_now(whole, rest)
     for what, of in _KINDS:
         before, after = of(whole), of(rest)
         for name in after:
             if after[name].device == device:
                 yield f"{what} {name} is left"
+            elif after[name].device in alone:
+                continue
             elif name not in before:
                 yield f"{what} {name} is new"
             elif after[name] != before[name]:
@@ -189,6 +193,12 @@ def _objects(whole: Made, rest: Made, device: str) -> Iterator[str]:
             if what == "place" and _only_about(whole, rest, name, device):
                 continue
             yield f"{what} {name} is gone, which is {before[name].device}'s"
+
+
+def _alone_now(whole: Made, rest: Made) -> frozenset[str]:
+    """Who wakes the processor itself, now that it alone has an edge's line: it did without."""
+    before, after = whole.lowered.sleep, rest.lowered.sleep
+    return after.wakers - before.wakers if before.halt else frozenset()
 
 
 def _served(whole: Made, rest: Made) -> tuple[str, ...]:
@@ -212,7 +222,8 @@ def _timers(whole: Made, rest: Made) -> Iterator[str]:
 def _only_about(whole: Made, rest: Made, place: str, device: str) -> bool:
     """Whether nothing but rows that go along refers to a place: a state of the rule for
     configuration space, through which they write to functions."""
-    users = [r for r in whole.lowered.init_rows if place in (r.place.symbol, r.value.symbol)]
+    rows = (*whole.guard, *whole.lowered.init_rows)
+    users = [r for r in rows if place in (r.place.symbol, r.value.symbol)]
     code = {r.symbol for c in whole.codes for r in c.relocations if c.phase not in STEPPERS}
     goes = [device_of(r) == device or _silenced(whole, rest, r) for r in users]
     return place not in code and bool(users) and all(goes)

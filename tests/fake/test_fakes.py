@@ -42,6 +42,7 @@ QUICK = (
     "acpi_pm_timer",
     "i82540em",
     "ne2000",
+    "virtio_net_mmio",
     "services/arp.pattern",
 )
 

@@ -74,6 +74,9 @@ def _holder(tree: Any, path: str) -> tuple[Any, str]:
     if what.startswith("bars."):
         _, index, name = what.split(".")
         return _only(function["bars"], index=int(index)), name
+    if what.startswith("capabilities."):
+        _, number, name = what.split(".")
+        return _only(function["capabilities"], id=int(number, 0)), name
     if what.startswith("config."):
         return function["config"], what.removeprefix("config.")
     return function, what

@@ -169,7 +169,7 @@ class _Places:
     """Hands out addresses for windows, each a multiple of its size."""
 
     def __init__(self) -> None:
-        self._io, self._memory = 0xC000, 0xF000_0000
+        self._io, self._memory = 0xE000, 0xF000_0000  # behind those of the chipsets
 
     def take(self, bar: Bar) -> Bar:
         if bar.kind == BarKind.IO:

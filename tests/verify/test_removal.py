@@ -96,6 +96,22 @@ def test_who_was_silenced_on_the_line_of_a_card() -> None:
     assert any(device_of(row) == "00:01.3" for row in whole.lowered.init_rows)
 
 
+def test_a_port_that_shared_its_line_has_it_alone() -> None:
+    """Of two on an edge neither interrupts; the one that is left does. Who wakes at last is new."""
+    machine = recorded("pc-e1000")
+    (port,) = machine.legacy
+    machine = structs.replace(
+        machine, legacy=(port, structs.replace(port, index=2, port=port.port - 0x10))
+    )
+    for device in ("com0", "com2"):
+        check(machine, device)
+    whole, rest = removed(machine, "com2").whole, removed(machine, "com2").rest
+    assert rest is not None
+    assert rest.lowered.sleep.wakers - whole.lowered.sleep.wakers == {"com0"}
+    polling = make(machine, system=structs.replace(SYSTEM, idle="poll"))
+    assert "code 00:03.0 steady is another" in left_over(polling, rest, "com2")
+
+
 @pytest.mark.parametrize("device", ["com0", "00:03.0"])
 def test_the_alarm_goes_with_the_last_that_something_is_due_for(device: str) -> None:
     """And is no other's before: each says itself when it is due."""
