@@ -179,7 +179,7 @@ def test_every_fact_changes_what_is_listed_and_nothing_else(name: str, patterns:
         assert not unlisted, (fact, unlisted)
         assert decides or hit == able(image, fact), (fact, able(image, fact) - hit)
         exact += hit == able(image, fact)
-    assert exact >= 0.75 * len(known)  # of the others some value is refused
+    assert exact >= 0.7 * len(known)  # of the others, ids and sizes, some value is refused
 
 
 def test_an_account_that_lies_about_facts_is_found_by_building_again(patterns: Patterns) -> None:
