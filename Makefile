@@ -3,7 +3,8 @@
 # make quick   the tests that take milliseconds
 # make test    what continuous integration runs: lint, types, tests, some machines booted
 # make test-all  that, and every machine and the slow tests
-# make soak    damaged inputs by the ten thousand, then hours of echoes: SPACED=N FLOOD=N of each
+# make soak    damaged inputs by the ten thousand, then half an hour of echoes: SPACED=N FLOOD=N of
+#              each machine, the former shared by COPIES=N of it
 # make format  source code as `make test` wants it
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ BIN := .venv/bin
 JOBS ?= auto
 SPACED ?= 1000000
 FLOOD ?= 1000000
+COPIES ?= 8
 
 .PHONY: setup demo test test-all lint quick long boots rest soak format clean
 
@@ -43,7 +45,7 @@ rest: setup
 
 soak: setup
 	$(BIN)/pytest -q -n $(JOBS) -m soak
-	$(BIN)/python -m benchmarks.soak --spaced $(SPACED) --flood $(FLOOD)
+	$(BIN)/python -m benchmarks.soak --spaced $(SPACED) --flood $(FLOOD) --copies $(COPIES)
 
 format: setup
 	$(BIN)/python tools/docs.py
