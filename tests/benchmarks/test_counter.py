@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
+import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from benchmarks import harness
 from benchmarks.harness import Counters, compile_plugin, mapped, read_counters
 from metaos.boot.qemu import Qemu
 from metaos.boot.target import QEMU, boot_disk
@@ -88,3 +92,33 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(MetaosError, match="gcc is not installed"):
         compile_plugin(tmp_path)
+
+
+class Changing:
+    """Shared memory of the plugin that is in the midst of a change for so many naps of ours."""
+
+    def __init__(self, naps: int) -> None:
+        self.naps, self.view = naps, bytearray(4096)
+        self.moment = 0.0
+        struct.pack_into("<Q", self.view, harness._CHANGES_AT, 1)
+        struct.pack_into("<Q", self.view, harness._SETTLED_AT, 7)
+
+    def nap(self, seconds: float) -> None:
+        self.moment += seconds
+        self.naps -= 1
+        if not self.naps:
+            struct.pack_into("<Q", self.view, harness._CHANGES_AT, 2)
+
+
+@pytest.mark.parametrize(("naps", "settles"), [(0, False), (1, True), (50_000, True)])
+def test_a_change_that_the_host_holds_up_is_waited_for(
+    naps: int, settles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Changing(naps)
+    monkeypatch.setattr("time.sleep", memory.nap)
+    monkeypatch.setattr("time.monotonic", lambda: memory.moment)
+    if settles:
+        assert harness._settled(cast(mmap.mmap, memory.view)).instructions == 7
+        return
+    with pytest.raises(MetaosError, match="never stand still"):
+        harness._settled(cast(mmap.mmap, memory.view))
