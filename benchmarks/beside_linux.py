@@ -30,9 +30,7 @@ from metaos.match.system import read_system
 from metaos.probe.machine import Function, Machine
 
 TIMES_FEWER, TIMES_SMALLER, IDLE_A_SECOND, IDLE_CPU = 40, 20, 1_000, 2.0
-"""The goals: instructions an echo, the driver's bytes; while nothing arrives instructions, and
-
-percent of one of the host's processors."""
+"""The goals: instructions an echo, the driver's bytes; idle: instructions, % of a host's CPU."""
 VIRTIO = 0x1AF4
 VIRTIO_NETWORK = "virtio:d00000001v00001AF4"
 """What Linux calls the network device on virtio's own bus. Source: VIRTIO 1.2 §5.1."""

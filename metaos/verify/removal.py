@@ -11,7 +11,7 @@ what else follows the number of things there are, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from metaos.emit.code import Code
@@ -67,9 +67,9 @@ def _named(rest: Made, device: str) -> Iterator[str]:
 def _rows(whole: Made, rest: Made, device: str) -> Iterator[str]:
     """The rows of all others are the same, in the same order."""
     gone = set(_timers(whole, rest)) - {b.device.address for b in rest.lowered.bindings.bindings}
-    others = (device, *_alone_now(whole, rest))
+    but = _alone_now(whole, rest) | {device}
     for phase, of in (("guard", _guard_rows), ("init", _init_rows)):
-        before, after = ([_row(made, row) for row in of(made, others)] for made in (whole, rest))
+        before, after = ([_row(made, row) for row in of(made, but)] for made in (whole, rest))
         for row in before:
             if row.row.device in gone:
                 continue
@@ -103,12 +103,12 @@ def _rows_left(rest: Made, device: str) -> Iterator[str]:
             yield f"a row about {device} is left: {_row(rest, row).text}"
 
 
-def _guard_rows(made: Made, but: Sequence[str]) -> Iterator[Row]:
-    return (r for r in made.guard if not {device_of(r), r.device} & {*but})
+def _guard_rows(made: Made, but: frozenset[str]) -> Iterator[Row]:
+    return (row for row in made.guard if but.isdisjoint((device_of(row), row.device)))
 
 
-def _init_rows(made: Made, but: Sequence[str]) -> Iterator[Row]:
-    return (r for r in made.lowered.init_rows if not {device_of(r), r.device} & {*but})
+def _init_rows(made: Made, but: frozenset[str]) -> Iterator[Row]:
+    return (row for row in made.lowered.init_rows if but.isdisjoint((device_of(row), row.device)))
 
 
 def _goes_along(whole: Made, row: Row, device: str) -> bool:
