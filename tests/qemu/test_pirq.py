@@ -8,6 +8,7 @@ from tests.configured import configured
 from tests.model.reference import answer
 from tests.qemu.booted import IP, MAC, SCREEN, SERIAL, Booted, booted
 from tests.qemu.conftest import Make, probed
+from tests.qemu.looks import sleeps
 from tests.qemu.questions import echo
 
 pytestmark = pytest.mark.qemu
@@ -42,4 +43,4 @@ def test_it_leads_them_there(name: str, make: Make) -> None:
         assert machine.ask(question) == answer(question, MAC, IP)
         ends = (first & 0x7F or 0x80) | (last & 0x7F or 0x80) << 24
         assert config(machine, router, at) == kept | ends
-        machine.wait_until(lambda: "HLT=1" in machine.vm.hmp("info registers"), "it sleeps")
+        machine.wait_until(lambda: sleeps(machine.vm), "it sleeps")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from benchmarks.answers import in_flight
-from benchmarks.harness import Booted, booted
+from benchmarks.harness import booted
 from metaos.boot.qemu import Qemu
 from metaos.lower.rows import config_address
 from tests.qemu.booted import SCREEN, SERIAL
 from tests.qemu.conftest import Make, probed
+from tests.qemu.looks import LOOKS, asleep
 
 pytestmark = pytest.mark.qemu
 
@@ -23,7 +22,6 @@ COMMAND, SILENT, PORTS = 4, 1 << 10, 0x10
 IER, THR_EMPTY = 1, 2
 """A 16550 that wants an interrupt as long as nothing is sent. Source: PC16550D 8.6.7."""
 ECHOES = 1_000
-LOOKS = 20
 
 
 def config(vm: Qemu, at: int, value: int | None = None) -> int:
@@ -32,15 +30,6 @@ def config(vm: Qemu, at: int, value: int | None = None) -> int:
     if value is not None:
         vm.hmp(f"o /w 0xcfc {value:#x}")
     return int(vm.hmp("i /w 0xcfc").split("=")[1], 16)
-
-
-def asleep(machine: Booted) -> int:
-    """Of so many looks, those at which the processor slept."""
-    found = 0
-    for _ in range(LOOKS):
-        found += "HLT=1" in machine.vm.hmp("info registers")
-        time.sleep(0.01)
-    return found
 
 
 @pytest.mark.parametrize("board", ["pc", "q35"])
@@ -55,10 +44,10 @@ def test_who_has_no_rule_holds_no_line(board: str, make: Make) -> None:
         one.drain()
         assert config(one.vm, COMMAND) & (SILENT | 7) == SILENT | 3
         one.vm.hmp(f"o /b {(config(one.vm, PORTS) & ~3) + IER:#x} {THR_EMPTY}")
-        assert asleep(one) >= LOOKS - 1
+        assert asleep(one.vm) >= LOOKS - 1
         config(one.vm, COMMAND, 3)  # as if the image had not silenced it
-        assert asleep(one) < LOOKS // 2, "this function would keep the machine awake"
+        assert asleep(one.vm) < LOOKS // 2, "this function would keep the machine awake"
         assert in_flight(one, ECHOES) == (ECHOES, 0)
         config(one.vm, COMMAND, SILENT | 3)
         one.drain()
-        assert asleep(one) >= LOOKS - 1
+        assert asleep(one.vm) >= LOOKS - 1
