@@ -49,7 +49,7 @@ class Card:
         self.header: Header | None = None
         self.current: int | None = None
         """What CURR reads as on a card out of order."""
-        self.reads = self.writes = self.words = self.missed = 0
+        self.reads = self.writes = self.items = self.missed = 0
         self.sent: list[bytes] = []
         prom = (mac.ljust(14, b"\0") + b"WW").ljust(16, b"\0")
         self.memory = bytearray(RAM_END)
@@ -71,7 +71,7 @@ class Card:
     # Register access
 
     def read(self, offset: int, width: int) -> int:
-        """A port is read: 8 bits wide but for the data port (DCR.WTS, §10.3)."""
+        """A port is read: 8 bits wide but for the data port (DCR.WTS, §10.3; RTL8029AS 5.1)."""
         self.reads += 1
         if offset == REMOTE:
             return self._item(width, READ)
@@ -170,11 +170,13 @@ class Card:
         demand(self._left > 0 and self._left % 2 == 0, f"remote DMA of {self._left} bytes by words")
 
     def _item(self, width: int, remote: int, value: int = 0) -> int:
-        """One word to or from the RAM, which wraps from PSTOP to PSTART (§9.0)."""
-        self.words += 1
-        demand(width == 16 and bool(self.registers[DCR] & DCR_WTS), f"{width} bits of data")
+        """One word, or two, to or from the RAM, which wraps from PSTOP to PSTART (§9.0)."""
+        self.items += 1
+        by_words = bool(self.registers[DCR] & DCR_WTS)
+        demand(width in (16, 32) and by_words, f"{width} bits of data")
         demand(self._remote == remote, f"data port: remote DMA is {self._remote}, not {remote}")
         at, size = self._at, width // 8
+        demand(size <= self._left, f"{width} bits of {self._left} bytes left")
         inside = RAM <= at <= RAM_END - size or (remote == READ and at <= PROM_END - size)
         demand(inside or self.lenient, f"remote DMA at {at:#06x}")
         if remote == WRITE:

@@ -52,13 +52,17 @@ def do(card: Card, *steps: Step) -> None:
             card.write(port, width, value)
 
 
-def taken(card: Card, at: int, size: int) -> bytes:
+def taken(card: Card, at: int, size: int, width: int = 16) -> bytes:
     do(card, *remote(at, size, n.READ))
-    return b"".join(card.read(n.REMOTE, 16).to_bytes(2, "little") for _ in range(size // 2))
+    item = width // 8
+    return b"".join(
+        card.read(n.REMOTE, width).to_bytes(item, "little") for _ in range(size // item)
+    )
 
 
-def test_the_prom_has_each_byte_twice() -> None:
-    assert taken(started(), 0, 12) == bytes(b for byte in MAC for b in (byte, byte))
+@pytest.mark.parametrize("width", [16, 32])
+def test_the_prom_has_each_byte_twice(width: int) -> None:
+    assert taken(started(), 0, 12, width) == bytes(b for byte in MAC for b in (byte, byte))
 
 
 def test_frames_lie_in_the_ring_behind_their_headers() -> None:
@@ -88,13 +92,14 @@ def test_a_full_ring_warns_and_receives_no_more() -> None:
     assert card.deliver(TO_US + bytes(1500))
 
 
-def test_a_frame_is_sent_as_it_lies_there() -> None:
+@pytest.mark.parametrize("item", [2, 4])
+def test_a_frame_is_sent_as_it_lies_there(item: int) -> None:
     card = started()
     frame = bytes(range(64))
     do(card, *remote(0x4000, 64, n.WRITE))
-    for i in range(0, 64, 2):
+    for i in range(0, 64, item):
         assert not card.read(n.ISR, 8) & n.ISR_RDC
-        card.write(n.REMOTE, 16, int.from_bytes(frame[i : i + 2], "little"))
+        card.write(n.REMOTE, 8 * item, int.from_bytes(frame[i : i + item], "little"))
     assert card.read(n.ISR, 8) & n.ISR_RDC
     card.write(n.TBCR0, 8, 63)
     card.write(n.TBCR1, 8, 0)
@@ -117,6 +122,7 @@ HERE = remote(0x4600, 4, n.READ)
 FAULTS: dict[str, tuple[Step, ...]] = {
     "16 bits at port": ((n.CR, 16, None),),
     "8 bits of data": (*HERE, (n.REMOTE, 8, None)),
+    "32 bits of 2 bytes left": (*remote(0x4600, 2, n.READ), (n.REMOTE, 32, None)),
     "not modelled": ((n.PSTART, 8, None),),
     "page 2": ((n.CR, 8, 0xA2), (7, 8, None)),
     "remote DMA command 0": ((n.CR, 8, 2),),

@@ -19,8 +19,8 @@ from tests.verify.handmade import patch
 pytestmark = pytest.mark.long
 
 MACHINE = Path(__file__).parents[1] / "data" / "machines" / "pc-ne2k.json"
-MASK = 0x3FF
-"""What keeps a count to its 10 bits; the buffer holds 1,024 words."""
+MASK = 0x1FF
+"""What keeps a count to its 9 bits; the buffer holds 512 times 32 bits."""
 
 
 @cache
@@ -41,9 +41,9 @@ def test_each_block_has_its_mask() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize(("mask", "sound"), [(0x1FF, True), (0x400, True), (0x7FF, False)])
+@pytest.mark.parametrize(("mask", "sound"), [(0xFF, True), (0x200, True), (0x3FF, False)])
 def test_law_3_wants_the_whole_block_inside(number: int, mask: int, sound: bool) -> None:
-    """1,024 words fill the buffer of 2,048 bytes, one more would leave it."""
+    """512 times 32 bits fill the buffer of 2,048 bytes, one more would leave it."""
     offset, raw = masks()[number]
     changed = patch(image(), "steady", offset, raw[:-4] + mask.to_bytes(4, "little"))
     found = verify(changed).violations
@@ -63,4 +63,4 @@ def test_law_3_wants_a_bound_at_all(number: int) -> None:
 def test_the_audit_states_the_largest_counts() -> None:
     shown = render(measure(image(), "pc-ne2k"))
     (line,) = (x for x in shown.splitlines() if "largest blocks" in x)
-    assert line.count("1023 at steady+") == 2
+    assert line.count("511 at steady+") == 2
