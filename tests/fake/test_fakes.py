@@ -102,7 +102,7 @@ BROKEN = {
         "uart16550", "a character is written before the last one is out",
     ),
     "remote DMA is too short": (
-        "net/ne2000.pattern", "<- { WORDS = 6 }", "<- { WORDS = 5 }", "ne2000",
+        "net/ne2000.pattern", "<- { DWORDS = 3 }", "<- { DWORDS = 2 }", "ne2000",
         "the data port is read without a remote DMA",
     ),
     "the queue is not enabled": (
