@@ -22,14 +22,19 @@ pytestmark = pytest.mark.qemu
 SECONDS = 90
 
 
+def own_port() -> tuple[str, ...]:
+    """The usual one is taken when QEMU starts: another test may have it by then."""
+    return "--gdb", "--gdb-port", str(free_port(socket.SOCK_STREAM))
+
+
 @contextmanager
-def waiting(made: Made, folder: Path, *more: str) -> Iterator[tuple[Path, int]]:
+def waiting(made: Made, folder: Path) -> Iterator[tuple[Path, int]]:
     """An image that waits for gdb; its script, and the port that leads to its UDP echo."""
     path, port = folder / "x.img", free_port()
     write_image(made.image, path)
     write_machine(made.lowered.bindings.machine, folder / "machine.json")
-    words = ("run", path, "--gdb", "-p", f"{port}:7/udp", "--machine", folder / "machine.json")
-    with start(*words, *more) as process:
+    machine = ("--machine", folder / "machine.json")
+    with start("run", path, *own_port(), "-p", f"{port}:7/udp", *machine) as process:
         try:
             assert process.stderr is not None
             said = read_until(process.stderr, "Ctrl-C ends it")
@@ -110,7 +115,7 @@ def test_it_stops_on_pattern_lines_and_shows_what_lies_there(made: Made, tmp_pat
 def test_it_stops_at_a_row(made: Made, tmp_path: Path) -> None:
     text = Path("patterns/net/i8254x.pattern").read_text().splitlines()
     number = next(n for n, line in enumerate(text, 1) if line.startswith("    TDBAL  <- &tx"))
-    with waiting(made, tmp_path, "--gdb-port", str(free_port())) as (script, _):
+    with waiting(made, tmp_path) as (script, _):
         said = gdb(
             script,
             "phase guard",
@@ -133,7 +138,7 @@ def test_it_stops_at_a_row(made: Made, tmp_path: Path) -> None:
 def test_without_the_machine_file_places_are_shown_by_size(made: Made, tmp_path: Path) -> None:
     path = tmp_path / "x.img"
     write_image(made.image, path)
-    with start("run", path, "--gdb", "--net", "none") as process:
+    with start("run", path, *own_port(), "--net", "none") as process:
         try:
             assert process.stderr is not None
             said = read_until(process.stderr, "Ctrl-C ends it")
