@@ -16,10 +16,8 @@ Port 7007 becomes a free one.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+from tests.boot.started import free_port
 
 ROOT = Path(__file__).parents[2]
 PORT = "7007"
@@ -110,7 +110,7 @@ class Shell:
     status: int = 0
     behind: subprocess.Popen[str] | None = None
     log: IO[str] | None = None
-    port: str = field(default_factory=lambda: str(_free_port()))
+    port: str = field(default_factory=lambda: str(free_port()))
 
     def __enter__(self) -> Shell:
         programs = self.folder / ".bin"
@@ -235,9 +235,3 @@ def _difference(step: Step, printed: str) -> str:
         f"line {step.line}: $ {step.text}\n--- the document says:\n{step.output}"
         f"--- it printed:\n{printed}"
     )
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as end:
-        end.bind(("127.0.0.1", 0))
-        return int(end.getsockname()[1])

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.long
 IP = bytes([10, 0, 2, 15])
 MOST_INSTRUCTIONS = 300
 LARGEST = 511
-"""Words that a count of 10 bits can say."""
+"""Times 32 bits that a count of 9 bits can say."""
 
 
 @cache

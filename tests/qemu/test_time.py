@@ -158,22 +158,22 @@ def test_asleep_nothing_is_late(make: Make, blinking: Path) -> None:
     """
     path, image = make(read_machine(MACHINES / "pc-e1000.json"), patterns=[blinking])
     places = [image.manifest.symbol(name).physical for name in (NOW, "com0.every.0")]
-    period, looks = SCALED // 4, []
+    period = SCALED // 4
+    looks: dict[int, tuple[int, ...]] = {}
     with booted(path, (*TARGET, "-icount", "shift=6,sleep=off")) as machine:
         machine.wait_for("MetaOS")
-        shown = set()
 
         def ten_looks() -> bool:
             machine.vm.command("stop")
             machine.read_all()
-            if sleeps(machine.vm) and (stars := machine.said.count("*")) not in shown:
-                shown.add(stars)
-                looks.append([int.from_bytes(machine.physical(at, 8), "little") for at in places])
+            if sleeps(machine.vm):
+                held = (int.from_bytes(machine.physical(at, 8), "little") for at in places)
+                looks[machine.said.count("*")] = tuple(held)
             machine.vm.command("cont")
             return len(looks) == 10
 
         machine.wait_until(ten_looks, "it sleeps after ten stars")
-    assert all(0 <= now - (due - period) <= LATE * SCALED for now, due in looks)
+    assert all(0 <= now - (due - period) <= LATE * SCALED for now, due in looks.values())
 
 
 def test_four_times_a_second_asleep_by_the_interval_timer(make: Make, blinking: Path) -> None:
@@ -246,9 +246,9 @@ def test_real_time_by_the_processors_counter(
             seen = [(time.monotonic(), now())]
 
             def just_made() -> bool:
-                (began, old), one = seen[-1], (time.monotonic(), now())
-                seen.append(one)
-                return one[1] != old and time.monotonic() - began < 0.1
+                seen.append((time.monotonic(), now()))
+                (began, old), (_, new) = seen[-2:]
+                return new != old and time.monotonic() - began < 0.1
 
             machine.wait_until(just_made, "a turn has been made")
             return time.monotonic(), seen[-1][1] / SCALED
